@@ -1,0 +1,15 @@
+"""Fixtures that every test file shares."""
+
+import jaxtyping
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _type_checker_off_for_wrong_input(request):
+    """A test of an error message must meet our error, as a user does, not the type checker's."""
+    if request.node.get_closest_marker("wrong_input"):
+        jaxtyping.config.update("jaxtyping_disable", True)
+        yield
+        jaxtyping.config.update("jaxtyping_disable", False)
+    else:
+        yield
