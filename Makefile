@@ -48,10 +48,12 @@ data: $(READY)
 bench: $(READY)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
+# Keeps the versions that are locked; `make lock LOCK_FLAGS=--upgrade` moves all but torch to the newest.
 # Needs a CPU build of torch in reach of pip (PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu),
 # otherwise the lock fills with CUDA packages.
 lock: $(READY)
-	$(BIN)/pip-compile --quiet --extra book --extra test --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --constraint <(echo torch==2.13.0) --output-file requirements.txt pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --extra book --extra test --strip-extras --no-emit-options --upgrade-package torch==2.13.0 $(LOCK_FLAGS) --output-file requirements.txt pyproject.toml
+	sed -i.bak 's/+cpu$$//' requirements.txt && rm requirements.txt.bak
 
 clean:
 	rm -rf _build $(VENV)
