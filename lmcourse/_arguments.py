@@ -15,35 +15,73 @@ import numpy as np
 
 
 def finite_array(
-    name: str, value: Any, *, ndim: int | None = None, allow_minus_inf: bool = False
+    name: str,
+    value: Any,
+    *,
+    ndim: int | None = None,
+    allow_minus_inf: bool = False,
 ) -> np.ndarray:
     """Return ``value`` as a floating-point array without NaN or infinities.
 
-    Integers become float64; float32 and float64 keep their type. With ``allow_minus_inf``, ``-inf``
-    (a logit that rules its token out) passes.
+    float32 and float64 keep their type; integers and half precision become float64. With
+    ``allow_minus_inf``, ``-inf`` (a logit that rules its token out) passes.
 
     Raises:
         TypeError: ``value`` is not numeric.
         ValueError: it is empty, has another number of axes than ``ndim``, or holds NaN or infinity.
     """
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must be an array of numbers, got {_describe(value)}")
-    if array.dtype.kind != "f":
+    array = _array(name, value, kinds="fiu", wanted="be an array of real numbers")
+    if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float64)
     if array.size == 0:
         raise ValueError(f"{name} must not be empty, got shape {array.shape}")
-    if ndim is not None and array.ndim != ndim:
-        raise ValueError(f"{name} must have {ndim} axes, got shape {array.shape}")
-    bad = np.isnan(array) | (array == np.inf)
-    if not allow_minus_inf:
-        bad |= array == -np.inf
-    if bad.any():
-        where = tuple(int(i) for i in np.argwhere(bad)[0])
+    _check_ndim(name, array, ndim)
+    good = np.isfinite(array)
+    if allow_minus_inf:
+        good |= array == -np.inf
+    if not good.all():
         wanted = "finite or -inf" if allow_minus_inf else "finite"
-        index = ", ".join(map(str, where))
-        raise ValueError(f"{name} must be {wanted}, got {array[where]} at {name}[{index}]")
+        raise ValueError(f"{name} must be {wanted}, got {_first(name, array, ~good)}")
     return array
+
+
+def distribution(name: str, value: Any, *, axis: int = -1, ndim: int | None = None) -> np.ndarray:
+    """Return ``value`` as an array of probabilities that sum to 1 along ``axis``.
+
+    Sums may be off by 1e-6 in float64 and by 1e-4 in float32, as softmax over a large vocabulary
+    is.
+
+    Raises:
+        TypeError: ``value`` is not numeric, or ``axis`` is not an integer.
+        ValueError: it is empty, has no such axis or another number of axes than ``ndim``, holds a
+            negative number, NaN or infinity, or a sum is not 1.
+    """
+    array = finite_array(name, value, ndim=ndim)
+    axis = axis_of(name, array, axis)
+    if (array < 0).any():
+        raise ValueError(f"{name} must not be negative, got {_first(name, array, array < 0)}")
+    total = array.sum(axis=axis, dtype=np.float64, keepdims=True)
+    off = np.abs(total - 1) > (1e-4 if array.dtype == np.float32 else 1e-6)
+    if off.any():
+        where = np.argwhere(off)[0].tolist()
+        index = [":" if i == axis else str(w) for i, w in enumerate(where)]
+        raise ValueError(
+            f"{name} must sum to 1, got the sum {total[tuple(where)]:.7g} "
+            f"of {name}[{', '.join(index)}]"
+        )
+    return array
+
+
+def axis_of(name: str, array: np.ndarray, axis: Any) -> int:
+    """Return ``axis`` of the array called ``name``, counted from the front.
+
+    Raises:
+        TypeError: ``axis`` is not an integer.
+        ValueError: ``array`` has no such axis.
+    """
+    if array.ndim == 0:
+        raise ValueError(f"{name} must have at least 1 axis, got the single number {array}")
+    return integer("axis", axis, at_least=-array.ndim, at_most=array.ndim - 1) % array.ndim
 
 
 def token_ids(
@@ -56,22 +94,17 @@ def token_ids(
         ValueError: it is empty (unless ``allow_empty``), has another number of axes than ``ndim``,
             or an entry is out of range; the message gives the first such entry and its place.
     """
-    array = np.asarray(value)
-    if array.size == 0 and allow_empty:
-        return array.astype(np.int64)
+    array = _array(name, value, kinds=None, wanted="hold integer token ids")
     if array.size == 0:
-        raise ValueError(f"{name} must hold at least one token id, got an empty array")
+        if not allow_empty:
+            raise ValueError(f"{name} must hold at least one token id, got an empty array")
+        array = array.astype(np.int64)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integer token ids, got {_describe(value)}")
-    if ndim is not None and array.ndim != ndim:
-        raise ValueError(f"{name} must have {ndim} axes, got shape {array.shape}")
+    _check_ndim(name, array, ndim)
     bad = (array < 0) | (array >= vocab_size)
     if bad.any():
-        where = tuple(int(i) for i in np.argwhere(bad)[0])
-        index = ", ".join(map(str, where))
-        raise ValueError(
-            f"{name} must lie in [0, {vocab_size}), got {array[where]} at {name}[{index}]"
-        )
+        raise ValueError(f"{name} must lie in [0, {vocab_size}), got {_first(name, array, bad)}")
     return array.astype(np.int64)
 
 
@@ -83,12 +116,13 @@ def number(
     at_least: float | None = None,
     at_most: float | None = None,
     below: float | None = None,
+    allow_inf: bool = False,
 ) -> float:
-    """Return ``value`` as a finite float inside the stated bounds.
+    """Return ``value`` as a float inside the stated bounds, finite unless ``allow_inf``.
 
     Raises:
         TypeError: ``value`` is not a real number.
-        ValueError: it is not finite or lies outside the bounds.
+        ValueError: it is NaN, infinite (unless ``allow_inf``) or outside the bounds.
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {_describe(value)}")
@@ -98,9 +132,11 @@ def number(
         (at_most, "<= ", at_most is None or value <= at_most),
         (below, "< ", below is None or value < below),
     ]
-    if not math.isfinite(value) or not all(holds for _, _, holds in bounds):
+    unwanted = math.isnan(value) if allow_inf else not math.isfinite(value)
+    if unwanted or not all(holds for _, _, holds in bounds):
         wanted = " and ".join(f"{sign}{bound:g}" for bound, sign, _ in bounds if bound is not None)
-        raise ValueError(f"{name} must be a finite number {wanted}".rstrip() + f", got {value}")
+        kind = "number" if allow_inf else "finite number"
+        raise ValueError(f"{name} must be a {kind} {wanted}".rstrip() + f", got {value}")
     return float(value)
 
 
@@ -156,6 +192,29 @@ def one_of(name: str, value: Any, options: Sequence[str]) -> str:
     if value not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, got {value!r}")
     return value
+
+
+def _array(name: str, value: Any, *, kinds: str | None, wanted: str) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists; tensors off the CPU
+        raise TypeError(f"{name} must {wanted}, got {_describe(value)}: {error}") from None
+    if kinds is not None and array.dtype.kind not in kinds:
+        raise TypeError(f"{name} must {wanted}, got {_describe(value)}")
+    return array
+
+
+def _check_ndim(name: str, array: np.ndarray, ndim: int | None) -> None:
+    if ndim is not None and array.ndim != ndim:
+        axes = "1 axis" if ndim == 1 else f"{ndim} axes"
+        raise ValueError(f"{name} must have {axes}, got shape {array.shape}")
+
+
+def _first(name: str, array: np.ndarray, bad: np.ndarray) -> str:
+    """Say which is the first bad entry, as in ``nan at logits[2, 0]``."""
+    where = tuple(np.argwhere(bad)[0].tolist())
+    index = f"[{', '.join(map(str, where))}]" if where else ""
+    return f"{array[where]} at {name}{index}"
 
 
 def _describe(value: Any) -> str:
