@@ -1,0 +1,219 @@
+"""Public-domain prose and plays, shipped with the package and ready to train on.
+
+>>> corpus = load_corpus("austen").work("Pride and Prejudice")
+>>> train, validation, held_out = corpus.split()
+
+Nothing here needs more than the standard library. `README.md` beside this file says where each text
+comes from and what was cleaned; `build.py` rebuilds the files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from lmcourse.data._overlap import without_shared_passages
+
+__all__ = ["CORPORA", "Chapter", "Corpus", "CorpusFileError", "Split", "load_corpus"]
+
+CORPORA = {
+    "alice": "Lewis Carroll",
+    "austen": "Jane Austen",
+    "moby-dick": "Herman Melville",
+    "shakespeare": "William Shakespeare",
+}
+"""The names that `load_corpus` takes, and the author of each corpus."""
+
+_FOLDER = Path(__file__).parent
+
+
+class CorpusFileError(Exception):
+    """A shipped data file is missing or damaged; the message says which and how to mend it."""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A chapter of a novel, a scene of a play, or a poem.
+
+    Attributes:
+        work: title of the novel, play or collection, e.g. ``"Emma"``.
+        title: e.g. ``"Volume 1, Chapter 3"`` or ``"Act 1, Scene 2. A Street."``.
+        text: paragraphs of one line each, speeches and stanzas line by line; a blank line between
+            any two of them, none at either end.
+    """
+
+    work: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Chapters of one author, in reading order.
+
+    Attributes:
+        name: what `load_corpus` was called with.
+        author: e.g. ``"Jane Austen"``.
+        chapters: all chapters of all works.
+    """
+
+    name: str
+    author: str
+    chapters: tuple[Chapter, ...]
+
+    @property
+    def text(self) -> str:
+        """All chapters joined by blank lines, without their titles."""
+        return "\n\n".join(chapter.text for chapter in self.chapters)
+
+    @property
+    def works(self) -> tuple[str, ...]:
+        """Titles of the works, in order."""
+        return tuple(dict.fromkeys(chapter.work for chapter in self.chapters))
+
+    def work(self, title: str) -> Corpus:
+        """Return the corpus that holds this work alone.
+
+        Raises:
+            ValueError: there is no such work; the message lists the titles.
+        """
+        self._check_title(title)
+        return replace(self, chapters=tuple(c for c in self.chapters if c.work == title))
+
+    def without(self, title: str) -> Corpus:
+        """Return the corpus that holds every work but this one.
+
+        Raises:
+            ValueError: there is no such work; the message lists the titles.
+        """
+        self._check_title(title)
+        return replace(self, chapters=tuple(c for c in self.chapters if c.work != title))
+
+    def split(self, *, validation: float = 0.1, held_out: float = 0.1) -> Split:
+        """Split into train, validation and held-out parts that share no passage.
+
+        The last chapters of each work are held out, as few as hold ``held_out`` of its characters;
+        the chapters before them become validation in the same way. A work of fewer than three
+        chapters goes to train whole. Authors repeat themselves (songs, letters read out again,
+        sonnets that share a couplet), so paragraphs of train that share a run of 100 characters
+        with validation or held-out, whitespace aside, are left out of train, and likewise from
+        validation if they recur in held-out.
+
+        Args:
+            validation: share of each work's characters, in (0, 1).
+            held_out: the same; the two together must leave at least one chapter for train.
+
+        Returns:
+            The three parts, each a `Corpus`. The same call always gives the same parts.
+
+        Raises:
+            ValueError: a share is not in (0, 1), the two do not leave room for train, or no work
+                has three chapters.
+        """
+        for name, share in (("validation", validation), ("held_out", held_out)):
+            if not 0 < share < 1:
+                raise ValueError(f"{name} must be a number in (0, 1), got {share}")
+        if validation + held_out >= 1:
+            raise ValueError(
+                f"validation + held_out must be < 1 to leave text for train, "
+                f"got {validation} + {held_out}"
+            )
+        parts: tuple[list[Chapter], ...] = ([], [], [])
+        for title in self.works:
+            chapters = self.work(title).chapters
+            for part, piece in zip(parts, _split_work(chapters, validation, held_out), strict=True):
+                part.extend(piece)
+        train, validating, holding = parts
+        if not holding:
+            raise ValueError(
+                f"split needs a work of at least 3 chapters, got {len(self.chapters)} in "
+                f"{', '.join(self.works)}"
+            )
+        validating = _without_passages_of(validating, holding)
+        train = _without_passages_of(train, validating + holding)
+        return Split(*(replace(self, chapters=tuple(p)) for p in (train, validating, holding)))
+
+    def _check_title(self, title: str) -> None:
+        if title not in self.works:
+            raise ValueError(
+                f"title must be one of {', '.join(map(repr, self.works))}, got {title!r}"
+            )
+
+    def __repr__(self) -> str:
+        return (
+            f"Corpus({self.name!r}, {len(self.works)} works, {len(self.chapters)} chapters, "
+            f"{len(self.text):,} characters)"
+        )
+
+
+class Split(NamedTuple):
+    """What `Corpus.split` returns; unpacks into three corpora."""
+
+    train: Corpus
+    validation: Corpus
+    held_out: Corpus
+
+
+def load_corpus(name: str) -> Corpus:
+    """Load a corpus that ships with the package.
+
+    Args:
+        name: ``"alice"``, ``"austen"``, ``"moby-dick"`` or ``"shakespeare"``.
+
+    Raises:
+        ValueError: there is no such corpus; the message lists the names.
+        CorpusFileError: the file is missing or its checksum is wrong.
+    """
+    if name not in CORPORA:
+        raise ValueError(f"name must be one of {', '.join(map(repr, CORPORA))}, got {name!r}")
+    lines = _read(name, _FOLDER).decode("utf-8").splitlines()
+    chapters = tuple(Chapter(**json.loads(line)) for line in lines)
+    return Corpus(name, CORPORA[name], chapters)
+
+
+def _read(name: str, folder: Path) -> bytes:
+    """Return the decompressed JSON lines of a corpus, after comparing the file's checksum."""
+    path = folder / f"{name}.jsonl.xz"
+    mend = "reinstall lmcourse, or in a checkout run `git checkout -- lmcourse/data` or `make data`"
+    try:
+        packed = path.read_bytes()
+        expected = json.loads((folder / "checksums.json").read_text("utf-8"))[name]["sha256"]
+    except FileNotFoundError as error:
+        raise CorpusFileError(f"{error.filename} is missing; {mend}") from None
+    found = hashlib.sha256(packed).hexdigest()
+    if found != expected:
+        raise CorpusFileError(f"{path} is damaged: expected sha256 {expected}, got {found}; {mend}")
+    return lzma.decompress(packed)
+
+
+def _split_work(
+    chapters: tuple[Chapter, ...], validation: float, held_out: float
+) -> tuple[tuple[Chapter, ...], ...]:
+    """Cut one work's chapters into train, validation and held-out, in reading order."""
+    if len(chapters) < 3:
+        return chapters, (), ()
+    total = sum(len(chapter.text) for chapter in chapters)
+    end = _last_chapters(chapters, held_out * total, leave=2)
+    middle = _last_chapters(chapters[:end], validation * total, leave=1)
+    return chapters[:middle], chapters[middle:end], chapters[end:]
+
+
+def _last_chapters(chapters: tuple[Chapter, ...], wanted: float, *, leave: int) -> int:
+    """Return where the shortest tail of at least ``wanted`` characters starts, ``leave`` at least."""
+    start = len(chapters) - 1
+    length = len(chapters[start].text)
+    while length < wanted and start > leave:
+        start -= 1
+        length += len(chapters[start].text)
+    return start
+
+
+def _without_passages_of(chapters: list[Chapter], others: list[Chapter]) -> list[Chapter]:
+    """Drop the paragraphs of ``chapters`` that share a long passage with ``others``."""
+    texts = without_shared_passages([c.text for c in chapters], [c.text for c in others])
+    kept = zip(chapters, texts, strict=True)
+    return [replace(chapter, text=text) for chapter, text in kept if text]
