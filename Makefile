@@ -5,6 +5,9 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 INDEX  := _build/html/index.html
 export PYTHONHASHSEED = 0
+# Notebooks store what one thread computes, and figures are drawn inline.
+test chapters: export OMP_NUM_THREADS = 1
+unexport MPLBACKEND
 
 .PHONY: help book serve test chapters data bench lock clean
 
