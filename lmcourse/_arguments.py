@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,10 +64,9 @@ def distribution(name: str, value: Any, *, axis: int = -1, ndim: int | None = No
     off = np.abs(total - 1) > (1e-4 if array.dtype == np.float32 else 1e-6)
     if off.any():
         where = np.argwhere(off)[0].tolist()
-        index = [":" if i == axis else str(w) for i, w in enumerate(where)]
+        index = [":" if i == axis else w for i, w in enumerate(where)]
         raise ValueError(
-            f"{name} must sum to 1, got the sum {total[tuple(where)]:.7g} "
-            f"of {name}[{', '.join(index)}]"
+            f"{name} must sum to 1, got the sum {total[tuple(where)]:.7g} of {place(name, index)}"
         )
     return array
 
@@ -106,6 +105,59 @@ def token_ids(
     if bad.any():
         raise ValueError(f"{name} must lie in [0, {vocab_size}), got {_first(name, array, bad)}")
     return array.astype(np.int64)
+
+
+def place(name: str, index: Iterable[Any]) -> str:
+    """Name an entry as the reader would, ``logits[2, 0]``; a single number has its name alone."""
+    index = ", ".join(map(str, index))
+    return f"{name}[{index}]" if index else name
+
+
+def writable_parameters(parameters: Any) -> None:
+    """Check that every parameter is an array of float32 or float64 that can be updated in place.
+
+    Raises:
+        TypeError: ``parameters`` is not a mapping, or one of them is something else.
+        ValueError: one is read-only.
+    """
+    if not isinstance(parameters, Mapping):
+        raise TypeError(f"parameters must map names to arrays, got {_describe(parameters)}")
+    for name, value in parameters.items():
+        label = f"parameters[{name!r}]"
+        if not isinstance(value, np.ndarray) or value.dtype not in (np.float32, np.float64):
+            raise TypeError(
+                f"{label} must be an array of float32 or float64, got {_describe(value)}"
+            )
+        if not value.flags.writeable:
+            raise ValueError(f"{label} must be writable, got a read-only array")
+
+
+def gradients_for(parameters: Mapping[str, np.ndarray], gradients: Any) -> dict[str, np.ndarray]:
+    """Return ``gradients`` as finite arrays, one for each parameter and of its shape.
+
+    Raises:
+        TypeError: ``gradients`` is not a mapping, or a gradient is not numeric.
+        ValueError: a gradient is missing or belongs to no parameter, has another shape than its
+            parameter, or holds NaN or infinity.
+    """
+    if not isinstance(gradients, Mapping):
+        raise TypeError(f"gradients must map names to arrays, got {_describe(gradients)}")
+    if parameters.keys() != gradients.keys():
+        raise ValueError(
+            "gradients must have the names of parameters; "
+            f"missing: {sorted(parameters.keys() - gradients.keys())}, "
+            f"unknown: {sorted(gradients.keys() - parameters.keys())}"
+        )
+    checked = {}
+    for name, parameter in parameters.items():
+        label = f"gradients[{name!r}]"
+        checked[name] = finite_array(label, gradients[name])
+        if checked[name].shape != parameter.shape:
+            raise ValueError(
+                f"{label} must have its parameter's shape {parameter.shape}, "
+                f"got shape {checked[name].shape}"
+            )
+    return checked
 
 
 def number(
@@ -213,8 +265,7 @@ def _check_ndim(name: str, array: np.ndarray, ndim: int | None) -> None:
 def _first(name: str, array: np.ndarray, bad: np.ndarray) -> str:
     """Say which is the first bad entry, as in ``nan at logits[2, 0]``."""
     where = tuple(np.argwhere(bad)[0].tolist())
-    index = f"[{', '.join(map(str, where))}]" if where else ""
-    return f"{array[where]} at {name}{index}"
+    return f"{array[where]} at {place(name, where)}"
 
 
 def _describe(value: Any) -> str:

@@ -7,7 +7,6 @@ Everything here is numpy. Arrays of float32 give float32, arrays of float64 give
 from __future__ import annotations
 
 import math
-from numbers import Real
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -18,6 +17,7 @@ from lmcourse._arguments import (
     finite_array,
     integer,
     number,
+    place,
     token_ids,
 )
 
@@ -28,7 +28,7 @@ CUT_TOLERANCE = 1e-9
 
 
 def softmax(
-    logits: Float[np.ndarray, "*shape"], *, temperature: Real = 1.0, axis: int = -1
+    logits: Float[np.ndarray, "*shape"], *, temperature: float = 1.0, axis: int = -1
 ) -> Float[np.ndarray, "*shape"]:
     """Turn logits into probabilities, ``exp(logits / temperature)`` divided by its sum.
 
@@ -54,7 +54,7 @@ def softmax(
 
 
 def log_softmax(
-    logits: Float[np.ndarray, "*shape"], *, temperature: Real = 1.0, axis: int = -1
+    logits: Float[np.ndarray, "*shape"], *, temperature: float = 1.0, axis: int = -1
 ) -> Float[np.ndarray, "*shape"]:
     """Turn logits into log-probabilities, without the detour in which small ones underflow to 0.
 
@@ -76,8 +76,8 @@ def log_softmax(
 
 
 def entropy(
-    probabilities: Float[np.ndarray, "*rest"], *, axis: int = -1
-) -> Float[np.ndarray, "*rest"] | np.floating:
+    probabilities: Float[np.ndarray, "*_"], *, axis: int = -1
+) -> Float[np.ndarray, "*_"] | np.floating:
     """Return the entropy of a distribution, the surprise to expect from it, in nats.
 
     ``0 * log(0)`` counts as 0.
@@ -101,11 +101,11 @@ def entropy(
 
 def kl_divergence(
     p: Float[np.ndarray, "*shape"], q: Float[np.ndarray, "*shape"], *, axis: int = -1
-) -> Float[np.ndarray, "*rest"] | np.floating:
+) -> Float[np.ndarray, "*_"] | np.floating:
     """Return the Kullback–Leibler divergence of ``q`` from ``p``, in nats.
 
-    It is what you pay, in nats a token, for predicting with ``q`` what is drawn from ``p``. It is
-    infinite where ``q`` rules out what ``p`` allows.
+    It is what you pay a token, on top of the entropy, for predicting with ``q`` what is drawn from
+    ``p``. It is infinite where ``q`` rules out what ``p`` allows.
 
     Equation: eq-language-models-kl-divergence
 
@@ -182,7 +182,7 @@ def softmax_cross_entropy_gradient(
     return gradient / targets.size
 
 
-def perplexity(mean_nats: Real) -> float:
+def perplexity(mean_nats: float) -> float:
     """Return ``exp(mean_nats)``: among how many equally likely tokens the model seems to choose.
 
     Equation: eq-language-models-perplexity
@@ -203,7 +203,7 @@ def perplexity(mean_nats: Real) -> float:
         return math.inf
 
 
-def bits_per_byte(total_nats: Real, n_bytes: int) -> float:
+def bits_per_byte(total_nats: float, n_bytes: int) -> float:
     """Return the bits that a model spends on each byte of a text.
 
     Unlike perplexity it does not depend on the tokenizer, so models with different tokens compare.
@@ -228,10 +228,10 @@ def bits_per_byte(total_nats: Real, n_bytes: int) -> float:
 def filter_logits(
     logits: Float[np.ndarray, "*batch vocab"],
     *,
-    temperature: Real = 1.0,
+    temperature: float = 1.0,
     top_k: int | None = None,
-    top_p: Real | None = None,
-    min_p: Real | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
 ) -> Float[np.ndarray, "*batch vocab"]:
     """Divide logits by the temperature and set those that sampling leaves out to ``-inf``.
 
@@ -249,7 +249,8 @@ def filter_logits(
     The 1e-9 takes up rounding errors, so that probabilities 0.5 and 0.4 reach ``top_p=0.9``. Which
     tokens stay is decided in float64 for float32 logits too. The likeliest token always stays.
 
-    Equations: eq-language-models-top-k, eq-language-models-top-p, eq-language-models-min-p
+    Equations: eq-language-models-temperature, eq-language-models-top-k, eq-language-models-top-p,
+    eq-language-models-min-p
 
     Sources: top-k, Fan et al. 2018; top-p, Holtzman et al. 2020; min-p, Nguyen et al. 2024.
 
@@ -277,8 +278,9 @@ def filter_logits(
     kept &= np.isfinite(logits)
     if np.isinf(scaled[kept]).any():
         raise ValueError(
-            f"logits / temperature must fit into {logits.dtype}, got temperature {temperature:g} "
-            f"and logits up to {np.abs(logits[kept]).max():g}; sampling_distribution has no such limit"
+            f"logits / temperature must fit into {logits.dtype}, got a logit of size "
+            f"{np.abs(logits[kept]).max():g} and temperature {temperature:g}; "
+            "sampling_distribution has no such limit"
         )
     return np.where(kept, scaled, -np.inf).astype(logits.dtype)
 
@@ -286,10 +288,10 @@ def filter_logits(
 def sampling_distribution(
     logits: Float[np.ndarray, "*batch vocab"],
     *,
-    temperature: Real = 1.0,
+    temperature: float = 1.0,
     top_k: int | None = None,
-    top_p: Real | None = None,
-    min_p: Real | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
 ) -> Float[np.ndarray, "*batch vocab"]:
     """Return the distribution that tokens are drawn from, the softmax of the filtered logits.
 
@@ -322,7 +324,7 @@ def sample(
     rng: np.random.Generator,
     *,
     size: int | tuple[int, ...] | None = None,
-) -> int | Int[np.ndarray, "*rest"]:
+) -> int | Int[np.ndarray, "*_"]:
     """Draw token ids by the inverse of the cumulative distribution.
 
     A uniform number picks the token whose stretch of the cumulative sum it falls into. Tokens of
@@ -358,21 +360,19 @@ def _checked_logits(logits: np.ndarray, axis: int) -> np.ndarray:
     ruled_out = np.all(logits == -np.inf, axis=axis, keepdims=True)
     if ruled_out.any():
         where = np.argwhere(ruled_out)[0].tolist()
-        index = ", ".join(":" if i == axis else str(w) for i, w in enumerate(where))
-        raise ValueError(
-            f"logits must leave at least one token possible, got only -inf in logits[{index}]"
-        )
+        where = place("logits", [":" if i == axis else w for i, w in enumerate(where)])
+        raise ValueError(f"logits must leave at least one token possible, got only -inf in {where}")
     return logits
 
 
-def _checked_temperature(temperature: Real) -> float:
+def _checked_temperature(temperature: float) -> float:
     try:
         return number("temperature", temperature, above=0)
     except ValueError as error:
         raise ValueError(f"{error}; for greedy decoding take logits.argmax(axis=-1)") from None
 
 
-def _scaled(logits: np.ndarray, temperature: Real, axis: int) -> np.ndarray:
+def _scaled(logits: np.ndarray, temperature: float, axis: int) -> np.ndarray:
     """Return ``(logits - max) / temperature``: 0 for the likeliest token, negative for others."""
     logits = _checked_logits(logits, axis)
     temperature = _checked_temperature(temperature)
@@ -403,8 +403,8 @@ def _kept(
     logits: np.ndarray,
     temperature: float,
     top_k: int | None,
-    top_p: Real | None,
-    min_p: Real | None,
+    top_p: float | None,
+    min_p: float | None,
 ) -> Bool[np.ndarray, "*batch vocab"]:
     """Return which tokens the filters leave, as :func:`filter_logits` describes."""
     logits = logits.astype(np.float64)
