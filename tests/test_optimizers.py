@@ -1,0 +1,173 @@
+import numpy as np
+import pytest
+import torch
+
+from lmcourse.optimizers import SGD, Adam, AdamW
+
+SHAPES = {"embedding": (7, 3), "weights": (4, 1, 5), "bias": (6,), "scale": ()}
+
+
+def initial_parameters(dtype=np.float64):
+    rng = np.random.default_rng(0)
+    return {name: np.asarray(rng.normal(size=s), dtype) for name, s in SHAPES.items()}
+
+
+def gradient_of(parameter, noise):
+    """A noisy bowl: the gradient depends on the parameter, so an error in a step feeds back."""
+    return 0.5 * (parameter - 3) + noise
+
+
+def schedule(step):
+    return 0.02 * (1 + np.cos(np.pi * step / 100)) / 2 + 1e-4
+
+
+PAIRS = [
+    (SGD, torch.optim.SGD, {}),
+    (SGD, torch.optim.SGD, {"weight_decay": 0.1}),
+    (SGD, torch.optim.SGD, {"momentum": 0.9}),
+    (SGD, torch.optim.SGD, {"momentum": 0.5, "nesterov": True, "weight_decay": 0.03}),
+    (Adam, torch.optim.Adam, {}),
+    (Adam, torch.optim.Adam, {"betas": (0.8, 0.95), "epsilon": 1e-3, "weight_decay": 0.1}),
+    (Adam, torch.optim.Adam, {"betas": (0.0, 0.0)}),
+    (AdamW, torch.optim.AdamW, {}),
+    (AdamW, torch.optim.AdamW, {"betas": (0.9, 0.99), "epsilon": 1e-6, "weight_decay": 0.3}),
+    (AdamW, torch.optim.AdamW, {"weight_decay": 0}),
+]
+
+
+@pytest.mark.parametrize("scheduled", [False, True], ids=["constant", "scheduled"])
+@pytest.mark.parametrize(("ours", "theirs", "options"), PAIRS)
+def test_equals_torch_over_100_steps(ours, theirs, options, scheduled):
+    parameters = initial_parameters()
+    tensors = {name: torch.tensor(p, requires_grad=True) for name, p in parameters.items()}
+    torch_options = {("eps" if k == "epsilon" else k): v for k, v in options.items()}
+    optimizer = ours(learning_rate=0.02, **options)
+    reference = theirs(tensors.values(), lr=0.02, **torch_options)
+    rng = np.random.default_rng(1)
+    for step in range(100):
+        if scheduled:
+            optimizer.learning_rate = reference.param_groups[0]["lr"] = schedule(step)
+        noise = {name: np.asarray(rng.normal(size=shape)) for name, shape in SHAPES.items()}
+        optimizer.step(
+            parameters,
+            {name: np.asarray(gradient_of(p, noise[name])) for name, p in parameters.items()},
+        )
+        for name, tensor in tensors.items():
+            tensor.grad = gradient_of(tensor.detach(), torch.from_numpy(noise[name]))
+        reference.step()
+    for name, tensor in tensors.items():
+        np.testing.assert_allclose(parameters[name], tensor.detach().numpy(), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    "optimizer", [SGD(0.1, momentum=0.9, weight_decay=0.1), Adam(0.1), AdamW(0.1)]
+)
+def test_updates_in_place_and_keeps_float32(optimizer):
+    parameters = initial_parameters(np.float32)
+    before = {name: p.copy() for name, p in parameters.items()}
+    same_arrays = dict(parameters)
+    gradients = {name: np.ones(shape) for name, shape in SHAPES.items()}
+    optimizer.step(parameters, gradients)
+    for name, parameter in parameters.items():
+        assert parameter is same_arrays[name]
+        assert parameter.dtype == np.float32
+        assert (parameter != before[name]).all()
+        np.testing.assert_array_equal(gradients[name], np.ones(SHAPES[name]))
+
+
+def test_first_adam_step_is_the_learning_rate_whatever_the_gradients_size():
+    parameters = {"w": np.zeros(3)}
+    Adam(0.01).step(parameters, {"w": np.array([1e-3, -1.0, 1e3])})
+    np.testing.assert_allclose(parameters["w"], [-0.01, 0.01, -0.01], rtol=1e-4)
+
+
+def test_state_belongs_to_the_name_and_not_to_the_order():
+    a, b = initial_parameters(), initial_parameters()
+    forwards, backwards = SGD(0.1, momentum=0.9), SGD(0.1, momentum=0.9)
+    for _ in range(3):
+        forwards.step(a, {name: np.asarray(p * 0.5) for name, p in a.items()})
+        backwards.step(
+            dict(reversed(b.items())), {name: np.asarray(p * 0.5) for name, p in b.items()}
+        )
+    for name in SHAPES:
+        np.testing.assert_array_equal(a[name], b[name])
+
+
+@pytest.mark.wrong_input
+@pytest.mark.parametrize(
+    ("gradients", "message"),
+    [
+        ({"w": np.ones(2)}, r"missing: \['b'\], unknown: \[\]"),
+        ({"w": np.ones(2), "b": np.ones(1), "c": np.ones(1)}, r"missing: \[\], unknown: \['c'\]"),
+        ({"w": np.ones(3), "b": np.ones(1)}, r"gradients\['w'\] .* shape \(2,\), got shape \(3,\)"),
+        (
+            {"w": np.ones(2), "b": np.array([np.nan])},
+            r"gradients\['b'\] must be finite, got nan at gradients\['b'\]\[0\]",
+        ),
+        (
+            {"w": np.array([0, np.inf]), "b": np.ones(1)},
+            r"gradients\['w'\] must be finite, got inf at gradients\['w'\]\[1\]",
+        ),
+    ],
+)
+@pytest.mark.parametrize("optimizer", [SGD, Adam, AdamW])
+def test_wrong_gradients_are_named_and_nothing_moves(optimizer, gradients, message):
+    parameters = {"w": np.ones(2), "b": np.ones(1)}
+    with pytest.raises(ValueError, match=message):
+        optimizer(0.1).step(parameters, gradients)
+    np.testing.assert_array_equal(parameters["w"], 1)
+    np.testing.assert_array_equal(parameters["b"], 1)
+
+
+@pytest.mark.wrong_input
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"w": [1.0]}, TypeError, r"parameters\['w'\] must be an array of float32 or float64"),
+        ({"w": np.ones(1, int)}, TypeError, r"parameters\['w'\] .* got an array of int64"),
+        ({"w": np.broadcast_to(1.0, 1)}, ValueError, r"parameters\['w'\] must be writable"),
+        ([np.ones(1)], TypeError, "parameters must map names to arrays, got list"),
+    ],
+)
+def test_wrong_parameters_are_named(parameters, error, message):
+    with pytest.raises(error, match=message):
+        SGD(0.1).step(parameters, {"w": np.ones(1)})
+
+
+@pytest.mark.wrong_input
+def test_a_parameter_that_changes_its_shape_is_refused():
+    optimizer = Adam(0.1)
+    optimizer.step({"w": np.ones((2, 3))}, {"w": np.ones((2, 3))})
+    with pytest.raises(ValueError, match=r"stay float64 \(2, 3\), got float64 \(3,\)"):
+        optimizer.step({"w": np.ones(3)}, {"w": np.ones(3)})
+
+
+@pytest.mark.wrong_input
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: SGD(0), "learning_rate must be a finite number > 0, got 0"),
+        (lambda: Adam(-1e-3), "learning_rate must be a finite number > 0, got -0.001"),
+        (lambda: SGD(float("nan")), "learning_rate must be a finite number > 0, got nan"),
+        (lambda: SGD(1, momentum=1), "momentum must be a finite number >= 0 and < 1, got 1"),
+        (lambda: SGD(1, nesterov=True), "nesterov needs a momentum above 0"),
+        (lambda: SGD(1, weight_decay=-1), "weight_decay must be a finite number >= 0, got -1"),
+        (lambda: Adam(1, betas=(0.9, 1)), r"betas\[1\] must be a finite number >= 0 and < 1"),
+        (lambda: AdamW(1, betas=(-0.1, 0.9)), r"betas\[0\] must be a finite number >= 0 and < 1"),
+        (lambda: Adam(1, betas=0.9), "betas must be two numbers, got 0.9"),
+        (lambda: Adam(1, epsilon=0), "epsilon must be a finite number > 0, got 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+@pytest.mark.wrong_input
+def test_a_schedule_that_sets_a_wrong_learning_rate_is_refused():
+    optimizer = SGD(0.1)
+    with pytest.raises(ValueError, match="learning_rate must be a finite number > 0, got 0"):
+        optimizer.learning_rate = 0
+    with pytest.raises(TypeError, match=r"learning_rate must be a number, got str '0\.1'"):
+        optimizer.learning_rate = "0.1"
+    assert optimizer.learning_rate == 0.1
