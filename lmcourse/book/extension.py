@@ -1,4 +1,4 @@
-"""The Sphinx extension of the book: its look, its widgets and its mathematics, all without a network.
+"""The book's Sphinx extension: its look, widgets and mathematics, all without a network.
 
 Built pages are opened from disk as often as from a server, and browsers refuse to import ES modules
 from disk. So the widgets' modules are wrapped into one classic script, which draws every widget

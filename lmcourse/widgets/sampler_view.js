@@ -1,0 +1,573 @@
+// SamplerView: a next-token distribution under temperature, top-k, top-p and min-p.
+// An ES module without imports: Jupyter runs it through anywidget, the book wraps it into its page.
+
+// --- The arithmetic, to be read beside lmcourse/probability.py --------------------------------------
+
+const CUT_TOLERANCE = 1e-9;
+
+/** exp((logits - max) / temperature) divided by its sum. */
+function softmax(logits, temperature = 1) {
+  const max = logits.reduce((a, b) => Math.max(a, b), -Infinity);
+  const weights = logits.map((logit) => Math.exp((logit - max) / temperature));
+  const sum = weights.reduce((a, b) => a + b, 0);
+  return weights.map((weight) => weight / sum);
+}
+
+/** The entropy of a distribution in nats; 0 log 0 counts as 0. */
+function entropy(probabilities) {
+  return probabilities.reduce((sum, p) => (p > 0 ? sum - p * Math.log(p) : sum), 0);
+}
+
+/** The ids of the tokens, likeliest first, equal logits by lower id. */
+function likeliestFirst(logits) {
+  return logits.map((_, id) => id).sort((a, b) => logits[b] - logits[a] || a - b);
+}
+
+/** For each token what cuts it, or null if it stays. `order` is likeliestFirst(logits). */
+function cuts(logits, order, { temperature, topK, topP, minP }) {
+  const cutBy = logits.map((logit) => (logit === -Infinity ? "impossible" : null));
+  const cut = (id, filter) => (cutBy[id] ??= filter);
+
+  if (topK !== null && topK < logits.length) {
+    const smallestKept = logits[order[topK - 1]];
+    logits.forEach((logit, id) => logit < smallestKept && cut(id, "top-k"));
+  }
+  if (topP !== null && topP < 1) {
+    const mass = softmax(logits.map((logit, id) => (cutBy[id] ? -Infinity : logit)), temperature);
+    let massBefore = 0;
+    order.forEach((id, rank) => {
+      if (rank > 0 && massBefore >= topP - CUT_TOLERANCE) cut(id, "top-p");
+      massBefore += mass[id];
+    });
+  }
+  if (minP !== null) {
+    const max = logits[order[0]];
+    const smallestKept = minP * (1 - CUT_TOLERANCE);
+    logits.forEach((logit, id) => {
+      if (Math.exp((logit - max) / temperature) < smallestKept) cut(id, "min-p");
+    });
+  }
+  return cutBy;
+}
+
+/** The distribution that tokens are drawn from, given what is cut. */
+function samplingDistribution(logits, cutBy, temperature) {
+  return softmax(logits.map((logit, id) => (cutBy[id] ? -Infinity : logit)), temperature);
+}
+
+/** The index-th number in [0, 1) of the generator mulberry32 started at `seed`. */
+function uniform(seed, index) {
+  let t = (seed + Math.imul(index + 1, 0x6d2b79f5)) | 0;
+  t = Math.imul(t ^ (t >>> 15), t | 1);
+  t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+  return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+}
+
+/** The token whose stretch of the cumulative sum holds `u`: the first with u * total < cumulative. */
+function sample(cumulative, u) {
+  const target = u * cumulative[cumulative.length - 1];
+  let low = 0;
+  let high = cumulative.length - 1;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (cumulative[middle] > target) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+function cumulativeSum(values) {
+  let sum = 0;
+  return values.map((value) => (sum += value));
+}
+
+// --- What the sliders can be set to -----------------------------------------------------------------
+
+const range = (from, to, divisor = 1) =>
+  Array.from({ length: to - from + 1 }, (_, i) => (from + i) / divisor);
+
+/** The stops of the top-k slider: every small number, then ever wider steps; null keeps all. */
+function topKStops(vocabSize) {
+  const stops = range(1, 20);
+  for (let decade = 10; decade < vocabSize; decade *= 10) {
+    stops.push(...[2.5, 3, 4, 5, 6, 8, 10, 12, 15, 20].map((step) => step * decade));
+  }
+  return [...stops.filter((k) => k < vocabSize), null];
+}
+
+const SLIDERS = [
+  {
+    trait: "temperature",
+    label: "Temperature",
+    stops: () => [...range(2, 40, 20), ...range(21, 30, 10)],
+    show: (value) => String(value),
+  },
+  {
+    trait: "top_k",
+    label: "Top-k",
+    stops: topKStops,
+    show: (value) => (value === null ? "off" : groupDigits(value)),
+  },
+  {
+    trait: "top_p",
+    label: "Top-p",
+    stops: () => [...range(1, 19, 20), 0.96, 0.97, 0.98, 0.99, 0.995, null],
+    show: (value) => (value === null ? "off" : String(value)),
+  },
+  {
+    trait: "min_p",
+    label: "Min-p",
+    stops: () => [null, 0.001, 0.002, 0.005, ...range(1, 10, 100), ...range(3, 20, 20)],
+    show: (value) => (value === null ? "off" : String(value)),
+  },
+];
+
+/** The stops with the present value among them: a notebook may have set any. */
+function stopsWith(stops, value) {
+  if (stops.includes(value)) return stops;
+  const place = stops.findIndex((stop) => stop !== null && stop > value);
+  if (place >= 0) return [...stops.slice(0, place), value, ...stops.slice(place)];
+  const end = stops.at(-1) === null ? stops.length - 1 : stops.length;
+  return [...stops.slice(0, end), value, ...stops.slice(end)];
+}
+
+// --- Words and numbers ------------------------------------------------------------------------------
+
+const VISIBLE = { " ": "␣", "\n": "⏎", "\t": "⇥" };
+
+/** The token with blanks and invisible characters made visible, as _widget.py's visible(). */
+function visible(token) {
+  if (token === "") return "∅";
+  return token.replace(/[\p{C}\p{Z}]/gu, (character) => {
+    const number = character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+    return VISIBLE[character] ?? `U+${number}`;
+  });
+}
+
+function percent(p) {
+  if (p === 0) return "0%";
+  if (p < 0.0001) return "<0.01%";
+  return `${(100 * p).toFixed(p < 0.1 ? 2 : 1)}%`;
+}
+
+const groupDigits = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, ",");
+
+const plural = (n, noun) => `${groupDigits(n)} ${noun}${n === 1 ? "" : "s"}`;
+
+/** A round number that the largest bar fits under. */
+const scaleFor = (p) => [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8].find((s) => p <= s) ?? 1;
+
+// --- The view's numbers -----------------------------------------------------------------------------
+
+function readSettings(model) {
+  return {
+    temperature: model.get("temperature"),
+    topK: model.get("top_k"),
+    topP: model.get("top_p"),
+    minP: model.get("min_p"),
+  };
+}
+
+/** Everything the view shows, computed from the model's state. */
+function compute(model) {
+  const logits = model.get("logits").map((logit) => logit ?? -Infinity);
+  const settings = readSettings(model);
+  const order = likeliestFirst(logits);
+  const cutBy = cuts(logits, order, settings);
+  const before = softmax(logits);
+  const after = samplingDistribution(logits, cutBy, settings.temperature);
+  const drawn = logits.map((_, id) => model.get("drawn")[id] ?? 0);
+  const drawnInAll = drawn.reduce((a, b) => a + b, 0);
+  const kept = cutBy.filter((filter) => filter === null).length;
+  const nats = entropy(after);
+  return { logits, settings, order, cutBy, before, after, drawn, drawnInAll, kept, nats };
+}
+
+function draw(model, howMany) {
+  const { after, drawnInAll } = compute(model);
+  const cumulative = cumulativeSum(after);
+  const drawn = { ...model.get("drawn") };
+  for (let i = 0; i < howMany; i++) {
+    const id = sample(cumulative, uniform(model.get("seed"), drawnInAll + i));
+    drawn[id] = (drawn[id] ?? 0) + 1;
+  }
+  model.set("drawn", drawn);
+  model.save_changes();
+}
+
+/** One row of the table, or the row that stands for all tokens below the last one shown. */
+function rowsToShow(numbers, tokens, howMany) {
+  const { order, cutBy, before, after, drawn } = numbers;
+  const rows = order.slice(0, howMany).map((id) => ({
+    name: visible(tokens[id]),
+    isToken: true,
+    before: before[id],
+    after: after[id],
+    drawn: drawn[id],
+    cutBy: cutBy[id] && (cutBy[id] === "impossible" ? "impossible" : `cut: ${cutBy[id]}`),
+  }));
+  const rest = order.slice(howMany);
+  if (rest.length > 0) {
+    const total = (values) => rest.reduce((sum, id) => sum + values[id], 0);
+    rows.push({
+      name: plural(rest.length, "other"),
+      isToken: false,
+      before: total(before),
+      after: total(after),
+      drawn: total(drawn),
+      cutBy: rest.every((id) => cutBy[id]) ? "cut" : null,
+    });
+  }
+  return rows;
+}
+
+function describeSettings({ temperature, topK, topP, minP }) {
+  const filters = [
+    topK !== null && `top-k ${groupDigits(topK)}`,
+    topP !== null && `top-p ${topP}`,
+    minP !== null && `min-p ${minP}`,
+  ];
+  return [`temperature ${temperature}`, ...filters.filter(Boolean)].join(", ");
+}
+
+const inBits = (nats) => (nats / Math.LN2).toFixed(2);
+
+/** The sentence that screen readers hear after a change. */
+function announcement(numbers, tokens) {
+  const { settings, kept, logits, nats, order, after, drawn, drawnInAll } = numbers;
+  const best = order[0];
+  const sentences = [
+    `${describeSettings(settings)}: ${kept} of ${plural(logits.length, "token")} kept`,
+    `entropy ${inBits(nats)} bits`,
+    `likeliest ${visible(tokens[best])}, ${percent(after[best])}`,
+  ];
+  if (drawnInAll > 0) {
+    const most = order.reduce((a, b) => (drawn[b] > drawn[a] ? b : a));
+    sentences.push(
+      `${groupDigits(drawnInAll)} drawn, most often ${visible(tokens[most])}, ${drawn[most]} times`,
+    );
+  }
+  return `${sentences.join("; ")}.`;
+}
+
+// --- Files ------------------------------------------------------------------------------------------
+
+const quoted = (text) => `"${text.replaceAll('"', '""')}"`;
+
+/** All tokens, likeliest first, at full precision. */
+function toCSV(numbers, tokens) {
+  const { logits, order, before, after, cutBy, drawn } = numbers;
+  const header = "id,token,logit,model_probability,sampling_probability,cut_by,drawn";
+  const lines = order.map((id) =>
+    [
+      id,
+      quoted(tokens[id]),
+      logits[id] === -Infinity ? "-inf" : logits[id],
+      before[id],
+      after[id],
+      cutBy[id] ?? "",
+      drawn[id],
+    ].join(","),
+  );
+  return [header, ...lines, ""].join("\r\n");
+}
+
+/** The table as a picture, on white whatever the page's colours are. */
+function toCanvas(numbers, rows, context) {
+  const width = 720;
+  const rowHeight = 24;
+  const top = context ? 96 : 72;
+  const canvas = document.createElement("canvas");
+  canvas.width = 2 * width;
+  canvas.height = 2 * (top + rowHeight * rows.length + 44);
+  const g = canvas.getContext("2d");
+  g.scale(2, 2);
+  g.fillStyle = "#ffffff";
+  g.fillRect(0, 0, width, canvas.height / 2);
+  g.textBaseline = "middle";
+
+  const write = (text, x, y, { align = "left", font = "13px sans-serif", ink = "#1f2328" } = {}) => {
+    Object.assign(g, { textAlign: align, font, fillStyle: ink });
+    g.fillText(text, x, y, width - 48);
+  };
+  const clipped = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
+  const muted = "#59636e";
+  const [left, right] = [156, 470];
+  const scale = scaleFor(Math.max(...rows.filter((r) => r.isToken).flatMap((r) => [r.before, r.after])));
+  const at = (p) => left + (right - left) * Math.min(p / scale, 1);
+
+  if (context) write(`Next token after “${clipped(context, 70)}”`, 24, 26, { font: "bold 15px sans-serif" });
+  write(
+    `${describeSettings(numbers.settings)} · ${groupDigits(numbers.kept)} of ` +
+      `${plural(numbers.logits.length, "token")} kept · entropy ${inBits(numbers.nats)} bits`,
+    24,
+    top - 46,
+  );
+  write("0", left, top - 14, { ink: muted, font: "11px sans-serif" });
+  write(`${100 * scale}%`, right, top - 14, { align: "right", ink: muted, font: "11px sans-serif" });
+  [["model", 544], ["sampling", 622], ["drawn", 696]].forEach(([name, x]) =>
+    write(name, x, top - 14, { align: "right", ink: muted, font: "11px sans-serif" }),
+  );
+
+  rows.forEach((row, i) => {
+    const y = top + rowHeight * i + rowHeight / 2;
+    const font = row.isToken ? "13px monospace" : "13px sans-serif";
+    write(clipped(row.name, 15), left - 12, y, { align: "right", font, ink: row.cutBy ? muted : "#1f2328" });
+    g.strokeStyle = "#8c959f";
+    g.setLineDash(row.cutBy ? [3, 2] : []);
+    g.strokeRect(left + 0.5, y - 7.5, Math.max(at(row.before) - left - 1, 0), 15);
+    g.setLineDash([]);
+    g.fillStyle = "#0072b2";
+    g.fillRect(left, y - 5, at(row.after) - left, 10);
+    if (row.drawn > 0) diamond(g, at(row.drawn / numbers.drawnInAll), y);
+    write(percent(row.before), 544, y, { align: "right", ink: muted });
+    write(row.cutBy ?? percent(row.after), 622, y, { align: "right" });
+    write(groupDigits(row.drawn), 696, y, { align: "right" });
+  });
+  const foot = top + rowHeight * rows.length + 22;
+  write("Outline: the model. Blue bar: what is sampled from. Diamond: share of the draws.", 24, foot, {
+    ink: muted,
+    font: "11px sans-serif",
+  });
+  return canvas;
+}
+
+function diamond(g, x, y) {
+  g.beginPath();
+  g.moveTo(x, y - 6);
+  [[x + 5, y], [x, y + 6], [x - 5, y]].forEach(([px, py]) => g.lineTo(px, py));
+  g.closePath();
+  Object.assign(g, { fillStyle: "#d55e00", strokeStyle: "#ffffff", lineWidth: 1.5 });
+  g.stroke();
+  g.fill();
+}
+
+function download(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+// --- The page's elements ----------------------------------------------------------------------------
+
+const ROWS_AT_FIRST = 20;
+const SPOKEN_AFTER_MS = 400;
+let lastId = 0;
+
+/** An element with attributes and children; strings become text, never HTML. */
+function element(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+function button(label, onClick) {
+  const node = element("button", { type: "button" }, label);
+  node.addEventListener("click", onClick);
+  return node;
+}
+
+/** A labelled slider that moves over the stops of one trait. */
+function slider(model, { trait, label, stops, show }, onChange) {
+  const id = `lmc-sampler-${(lastId += 1)}`;
+  const input = element("input", { type: "range", id, min: 0, step: 1 });
+  const output = element("output", { for: id });
+  let present = [];
+  input.addEventListener("input", () => onChange(trait, present[input.valueAsNumber]));
+
+  function update() {
+    const value = model.get(trait);
+    if (!present.includes(value)) present = stopsWith(stops(model.get("tokens").length), value);
+    input.max = present.length - 1;
+    input.value = present.indexOf(value);
+    input.setAttribute("aria-valuetext", show(value));
+    output.textContent = show(value);
+    output.classList.toggle("lmc-off", value === null);
+  }
+
+  const node = element("div", { class: "lmc-slider" }, element("label", { for: id }, label), output, input);
+  return { node, update };
+}
+
+/** What the three marks of the bar chart mean. */
+function legend() {
+  const entry = (mark, words) => [element("span", { class: `lmc-mark lmc-mark-${mark}` }), words];
+  return element(
+    "p",
+    { class: "lmc-legend" },
+    element("span", {}, ...entry("model", "the model")),
+    element("span", {}, ...entry("sampling", "sampled from")),
+    element("span", {}, ...entry("drawn", "share of draws")),
+  );
+}
+
+/** A table row whose cells are made once and then only refilled, so that nothing flickers. */
+function tableRow() {
+  const name = element("th", { scope: "row" });
+  const model = element("div", { class: "lmc-bar-model" });
+  const sampling = element("div", { class: "lmc-bar-sampling" });
+  const share = element("div", { class: "lmc-diamond" });
+  const track = element("div", { class: "lmc-track" }, model, sampling, share);
+  const bars = element("td", { class: "lmc-bars", "aria-hidden": "true" }, track);
+  const cells = ["model", "sampling", "drawn"].map((kind) => element("td", { class: `lmc-${kind}` }));
+  const node = element("tr", {}, name, bars, ...cells);
+
+  function fill(row, scale, drawnInAll, isLastKept) {
+    // The sum over all other tokens would not fit the scale, and would look like one likely token.
+    const width = (p) => `${row.isToken ? (100 * p) / scale : 0}%`;
+    name.textContent = row.name;
+    name.title = row.name;
+    node.classList.toggle("lmc-rest", !row.isToken);
+    node.classList.toggle("lmc-cut", Boolean(row.cutBy));
+    node.classList.toggle("lmc-last-kept", isLastKept);
+    model.style.width = width(row.before);
+    sampling.style.width = width(row.after);
+    share.hidden = row.drawn === 0 || !row.isToken;
+    share.style.left = `min(${width(row.drawn / Math.max(drawnInAll, 1))}, 100%)`;
+    cells[0].textContent = percent(row.before);
+    cells[1].replaceChildren(row.cutBy ? element("span", { class: "lmc-chip" }, row.cutBy) : percent(row.after));
+    cells[2].textContent = drawnInAll > 0 ? groupDigits(row.drawn) : "–";
+  }
+  return { node, fill };
+}
+
+function render({ model, el }) {
+  let howMany = ROWS_AT_FIRST;
+  let numbers = compute(model);
+  let spoken = null;
+  const tokens = () => model.get("tokens");
+  const initial = Object.fromEntries(SLIDERS.map(({ trait }) => [trait, model.get(trait)]));
+
+  function set(values) {
+    for (const [trait, value] of Object.entries(values)) model.set(trait, value);
+    model.set("drawn", {});
+    model.save_changes();
+  }
+
+  const sliders = SLIDERS.map((spec) => slider(model, spec, (trait, value) => set({ [trait]: value })));
+  const heading = element("p", { class: "lmc-context" });
+  const stats = ["Tokens kept", "Entropy", "Drawn"].map((name) => {
+    const value = element("span", { class: "lmc-value" });
+    return { value, node: element("p", {}, element("span", { class: "lmc-name" }, `${name} `), value) };
+  });
+  const scaleEnd = element("span");
+  const head = element(
+    "tr",
+    {},
+    element("th", { scope: "col" }, "token"),
+    element("td", { class: "lmc-scale", "aria-hidden": "true" }, element("div", {}, element("span", {}, "0"), scaleEnd)),
+    element("th", { scope: "col", class: "lmc-model" }, "model"),
+    element("th", { scope: "col", class: "lmc-sampling" }, "sampling"),
+    element("th", { scope: "col", class: "lmc-drawn" }, "drawn"),
+  );
+  const body = element("tbody");
+  const status = element("p", { class: "lmc-spoken", role: "status", "aria-live": "polite" });
+  const rows = [];
+
+  const more = button("Show 20 more", () => {
+    howMany += ROWS_AT_FIRST;
+    update();
+  });
+  const fewer = button("Show fewer", () => {
+    howMany = ROWS_AT_FIRST;
+    update();
+    more.focus();
+  });
+  const reset = button("Reset sliders", () => set(initial));
+  const draws = [1, 100].map((n) => button(`Draw ${n}`, () => draw(model, n)));
+  draws.forEach((node) => node.classList.add("lmc-primary"));
+  const clear = button("Clear draws", () => set({}));
+
+  function shownRows() {
+    return rowsToShow(numbers, tokens(), howMany);
+  }
+
+  function savePicture() {
+    const canvas = toCanvas(numbers, shownRows(), model.get("context"));
+    canvas.toBlob((blob) => download(blob, "sampler-view.png"), "image/png");
+  }
+
+  function saveTable() {
+    const file = new Blob([toCSV(numbers, tokens())], { type: "text/csv;charset=utf-8" });
+    download(file, "sampler-view.csv");
+  }
+
+  function update() {
+    numbers = compute(model);
+    const shown = shownRows();
+    const bars = shown.filter((row) => row.isToken).flatMap((row) => [row.before, row.after]);
+    const scale = scaleFor(Math.max(...bars));
+    sliders.forEach((one) => one.update());
+    heading.replaceChildren("Next token after ", element("q", {}, model.get("context")));
+    heading.hidden = model.get("context") === "";
+    scaleEnd.textContent = `${100 * scale}%`;
+
+    const { kept, logits, nats, drawnInAll } = numbers;
+    stats[0].value.textContent = `${groupDigits(kept)} of ${groupDigits(logits.length)}`;
+    stats[1].value.replaceChildren(`${inBits(nats)} bits `, element("small", {}, `${nats.toFixed(2)} nats`));
+    stats[2].value.textContent = groupDigits(drawnInAll);
+
+    while (rows.length > shown.length) rows.pop().node.remove();
+    while (rows.length < shown.length) {
+      rows.push(tableRow());
+      body.append(rows.at(-1).node);
+    }
+    shown.forEach((row, i) => {
+      const isLastKept = !row.cutBy && Boolean(shown[i + 1]?.cutBy);
+      rows[i].fill(row, scale, drawnInAll, isLastKept);
+    });
+    more.hidden = howMany >= logits.length;
+    fewer.hidden = howMany === ROWS_AT_FIRST;
+    clear.disabled = drawnInAll === 0;
+    reset.disabled = SLIDERS.every(({ trait }) => model.get(trait) === initial[trait]);
+  }
+
+  function speak() {
+    clearTimeout(spoken);
+    spoken = setTimeout(() => (status.textContent = announcement(numbers, tokens())), SPOKEN_AFTER_MS);
+  }
+
+  function onChange() {
+    update();
+    speak();
+  }
+
+  const root = element(
+    "div",
+    { class: "lmc-sampler", role: "group", "aria-label": "Next-token sampler" },
+    heading,
+    element("div", { class: "lmc-sliders" }, ...sliders.map((one) => one.node)),
+    element(
+      "div",
+      { class: "lmc-strip" },
+      ...stats.map((stat) => stat.node),
+      element("div", { class: "lmc-buttons" }, ...draws, clear),
+    ),
+    legend(),
+    element("table", { "aria-label": "Tokens, likeliest first" }, element("thead", {}, head), body),
+    element(
+      "div",
+      { class: "lmc-buttons lmc-foot" },
+      more,
+      fewer,
+      reset,
+      button("Save PNG", savePicture),
+      button("Save CSV", saveTable),
+    ),
+    status,
+  );
+  el.replaceChildren(root);
+  update();
+
+  const events = ["logits", "tokens", "seed", "context", "drawn", ...Object.keys(initial)];
+  events.forEach((trait) => model.on(`change:${trait}`, onChange));
+  return () => {
+    clearTimeout(spoken);
+    events.forEach((trait) => model.off(`change:${trait}`, onChange));
+  };
+}
+
+export default { render };
