@@ -37,6 +37,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 
 from lmcourse._arguments import number
+from lmcourse._files import write_text
 
 # One thread: floating-point sums depend on how they are split, and machines differ in their cores.
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
@@ -92,6 +93,7 @@ def execute(path: Path, *, cell_timeout: float = 120, timeout: float = 900) -> R
         kernel_name="python3",
         record_timing=False,
         shutdown_kernel="immediate",
+        extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(path.parent)}},
         # nbclient takes a timeout of 0 for none at all.
         timeout_func=lambda cell: max(min(cell_timeout, deadline - time.monotonic()), 0.001),
@@ -187,7 +189,7 @@ def execute_in_place(
     text = nbformat.writes(notebook) + "\n"
     changed = text != path.read_text(encoding="utf-8")
     if changed:
-        _write_atomically(path, text)
+        write_text(path, text)
     return (
         f"{path}: {run.seconds:.1f} s, peak memory {run.peak_memory / 2**20:.0f} MiB, "
         f"{'changed' if changed else 'unchanged'}"
@@ -255,15 +257,6 @@ def _read(path: Path) -> NotebookNode:
         raise NotebookError(f"{path}: there is no such notebook") from None
     except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
         raise NotebookError(f"{path}: not a notebook ({error})") from error
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(text, encoding="utf-8", newline="\n")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _cell_name(notebook: NotebookNode, index: int) -> str:
