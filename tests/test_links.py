@@ -11,7 +11,8 @@ import pytest
 from tests.notebooks import CHAPTERS, ROOT
 
 BOOK = ROOT / "_build" / "html"
-READMES = [ROOT / "README.md", *sorted((ROOT / "lmcourse").rglob("README.md"))]
+FOLDERS = ("lmcourse", "benchmarks")
+READMES = [ROOT / "README.md", *(p for f in FOLDERS for p in sorted((ROOT / f).rglob("README.md")))]
 CITATION = re.compile(r"\{cite(?::\w+)?\}`([^`]+)`")
 BIBTEX_KEY = re.compile(r"^@\w+\{\s*([^,\s]+)\s*,", re.MULTILINE)
 MARKDOWN_LINK = re.compile(r"\]\(\s*<?([^)>\s]+)")
