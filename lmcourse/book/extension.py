@@ -20,6 +20,7 @@ import lmcourse
 import lmcourse.widgets
 
 STATIC = Path(__file__).with_name("static")
+TEMPLATES = Path(__file__).with_name("templates")
 WIDGETS = Path(lmcourse.widgets.__file__).parent
 MATHJAX_PACKAGE = "sphinx-mathjax-offline"
 # What a page may ask for: the program, its fonts, TeX packages, and English speech for screen
@@ -41,13 +42,13 @@ def setup(app: Sphinx) -> dict[str, Any]:
     Returns:
         What Sphinx wants to know of an extension: its version, and that it is safe in parallel.
     """
-    app.connect("config-inited", _use_own_mathjax)
+    app.connect("config-inited", _configure)
     app.connect("builder-inited", _write_assets)
     app.connect("html-page-context", _add_widgets)
+    app.connect("html-page-context", _mend_references)
     app.add_css_file("book.css", priority=900)
     # Before the theme's own script, which is deferred and would complain of an unset mode.
     app.add_js_file(None, body=(STATIC / "mode.js").read_text("utf-8"), priority=100)
-    app.add_js_file("book.js", loading_method="defer")
     return {
         "version": lmcourse.__version__,
         "parallel_read_safe": True,
@@ -87,8 +88,9 @@ def _wrapped(kind: str, path: Path) -> str:
     return f"modules.{kind} = (function () {{\n{body}}})();"
 
 
-def _use_own_mathjax(_: Sphinx, config: Config) -> None:
+def _configure(_app: Sphinx, config: Config) -> None:
     config.mathjax_path = "mathjax/tex-chtml.js"
+    config.templates_path.append(str(TEMPLATES))
 
 
 def _write_assets(app: Sphinx) -> None:
@@ -96,8 +98,7 @@ def _write_assets(app: Sphinx) -> None:
         return
     static = Path(app.outdir) / "_static"
     static.mkdir(parents=True, exist_ok=True)
-    for name in ("book.css", "book.js"):
-        shutil.copyfile(STATIC / name, static / name)
+    shutil.copyfile(STATIC / "book.css", static / "book.css")
     (static / "lmcourse-widgets.js").write_text(widget_script(), "utf-8")
     (static / "lmcourse-widgets.css").write_text(widget_style(), "utf-8")
     _copy_mathjax(static / "mathjax")
@@ -120,3 +121,9 @@ def _add_widgets(app: Sphinx, _page: str, _template: str, context: dict[str, Any
     if 'class="lmcourse-widget' in context.get("body", ""):
         app.add_css_file("lmcourse-widgets.css")
         app.add_js_file("lmcourse-widgets.js", loading_method="defer")
+
+
+def _mend_references(_app, _page: str, _template: str, context: dict[str, Any], _tree) -> None:
+    # docutils puts a role that ARIA has deprecated into lists that allow list items alone.
+    if "body" in context:
+        context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
