@@ -49,7 +49,7 @@ data: $(READY)
 	$(BIN)/python -m lmcourse.data.build
 
 bench: $(READY)
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	for script in benchmarks/[a-z]*.py; do $(BIN)/python -m benchmarks.$$(basename $$script .py) || exit 1; done
 
 # Keeps the versions that are locked; `make lock LOCK_FLAGS=--upgrade` moves all but torch to the newest.
 # Needs a CPU build of torch in reach of pip (PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu),

@@ -77,6 +77,8 @@ def test_pieces_are_cut_as_gpt2_cuts_them():
     text = "It's  4 o'clock,\n\n  she'll say:\t«naïve» №7"
     pieces = ["It", "'s", " ", " 4", " o", "'", "clock", ",", "\n\n ", " she", "'ll", " say", ":"]
     assert split_pieces(text) == [*pieces, "\t", "«", "naïve", "»", " №", "7"]
+    contractions = ["I", "'m", "I", "'d", "we", "'re", "I", "'ve", "don", "'t", "o", "'", "er"]
+    assert split_pieces("".join(contractions)) == contractions
 
 
 @given(settled_text)
@@ -125,9 +127,9 @@ def test_both_tiers_learn_the_same_merges(text, n_merges):
 
 def test_both_tiers_learn_the_same_merges_from_a_chapter():
     words = words_of(load_corpus("austen").chapters[0].text)
-    merges = learn_merges(*words, 500)
-    assert merges == learn_merges_reference(*words, 500)
-    assert len(merges) == 500
+    merges = learn_merges(*words, 300)
+    assert merges == learn_merges_reference(*words, 300)
+    assert len(merges) == 300
 
 
 def test_training_learns_hugging_faces_merges(austen, bpe):
