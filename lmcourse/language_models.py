@@ -357,7 +357,7 @@ class FeedForwardModel:
         return np.exp(log_softmax(logits[0].astype(np.float64)))
 
     def token_log_probabilities(
-        self, ids: Int[np.ndarray, " time"], *, batch_size: int = 4096
+        self, ids: Int[np.ndarray, " time"], *, batch_size: int = 1024
     ) -> Float[np.ndarray, " time"]:
         """Return the log-probability of each token given those before it.
 
