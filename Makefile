@@ -55,7 +55,7 @@ bench: $(READY)
 # Needs a CPU build of torch in reach of pip (PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu),
 # otherwise the lock fills with CUDA packages.
 lock: $(READY)
-	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --extra book --extra test --strip-extras --no-emit-options --upgrade-package torch==2.13.0 $(LOCK_FLAGS) --output-file requirements.txt pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --extra book --extra test --strip-extras --allow-unsafe --no-emit-options --upgrade-package torch==2.13.0 $(LOCK_FLAGS) --output-file requirements.txt pyproject.toml
 	sed -i.bak 's/+cpu$$//' requirements.txt && rm requirements.txt.bak
 
 clean:
