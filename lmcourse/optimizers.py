@@ -61,7 +61,7 @@ class _Optimizer:
                 )
         for name, parameter in parameters.items():
             self._kinds[name] = f"{parameter.dtype} {parameter.shape}"
-            self._move(name, parameter, gradients[name].astype(parameter.dtype, copy=False))
+            self._move(name, parameter, gradients[name])
 
     def _move(self, name: str, parameter: np.ndarray, gradient: np.ndarray) -> None:
         raise NotImplementedError

@@ -274,7 +274,7 @@ def filter_logits(
     temperature = _checked_temperature(temperature)
     kept = _kept(logits, temperature, top_k, top_p, min_p)
     with np.errstate(over="ignore"):
-        scaled = (logits / np.float64(temperature)).astype(logits.dtype)
+        scaled = (logits.astype(np.float64) / temperature).astype(logits.dtype)
     kept &= np.isfinite(logits)
     if np.isinf(scaled[kept]).any():
         raise ValueError(
@@ -282,7 +282,7 @@ def filter_logits(
             f"{np.abs(logits[kept]).max():g} and temperature {temperature:g}; "
             "sampling_distribution has no such limit"
         )
-    return np.where(kept, scaled, -np.inf).astype(logits.dtype)
+    return np.where(kept, scaled, -np.inf)
 
 
 def sampling_distribution(
@@ -315,8 +315,7 @@ def sampling_distribution(
     logits = _checked_logits(logits, -1)
     temperature = _checked_temperature(temperature)
     kept = _kept(logits, temperature, top_k, top_p, min_p)
-    left = np.where(kept, logits, np.array(-np.inf, logits.dtype))
-    return softmax(left, temperature=temperature)
+    return softmax(np.where(kept, logits, -np.inf), temperature=temperature)
 
 
 def sample(
@@ -381,7 +380,7 @@ def _scaled(logits: np.ndarray, temperature: float, axis: int) -> np.ndarray:
         if temperature == 1:
             return below_max
         # In float64, where a temperature that float32 would round to 0 is still positive.
-        return (below_max / np.float64(temperature)).astype(logits.dtype)
+        return (below_max.astype(np.float64) / temperature).astype(logits.dtype)
 
 
 def _log_where(x: np.ndarray, wanted: np.ndarray) -> np.ndarray:

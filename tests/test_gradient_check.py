@@ -41,6 +41,12 @@ def test_numerical_gradient_equals_rosenbrocks():
     np.testing.assert_allclose(gradient, forward, rtol=1e-4)
 
 
+def test_numerical_gradient_of_a_line_is_exact():
+    """It divides by the change that was made, which rounding makes differ from 2 * step."""
+    x = np.random.default_rng(5).normal(size=20)
+    np.testing.assert_array_equal(numerical_gradient(lambda x: x[7], x), np.eye(20)[7])
+
+
 def test_numerical_gradient_is_second_order():
     """The bend's error falls by four when the step is halved; a forward difference's by two."""
     x = np.array([1.0])
@@ -80,6 +86,7 @@ def test_a_function_that_spoils_its_argument_does_no_harm():
 
     x = np.array([1.0, 2.0])
     np.testing.assert_allclose(numerical_gradient(square_and_erase, x), 2 * x, rtol=1e-9)
+    check_gradients(lambda p: (square_and_erase(p["x"]), {"x": 2 * x}), {"x": x})
 
 
 def test_right_gradients_pass_with_tiny_errors():
@@ -151,6 +158,7 @@ def test_max_entries_checks_that_many_and_the_seed_decides_which():
 
     assert checked() == set(range(100))
     assert len(checked(max_entries=7)) == 7
+    assert len(checked(max_entries=90)) == 90
     assert checked(max_entries=7) == checked(max_entries=7)
     assert checked(max_entries=7) != checked(max_entries=7, seed=1)
     assert len(checked(max_entries=1000)) == 100
