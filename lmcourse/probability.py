@@ -46,6 +46,7 @@ def softmax(
         Probabilities, of the shape and type of ``logits``.
 
     Raises:
+        TypeError: ``logits`` or ``temperature`` are not numbers, or ``axis`` is not an integer.
         ValueError: a logit is NaN or +inf, all logits along ``axis`` are -inf, ``temperature`` is
             not above 0, or there is no such ``axis``.
     """
@@ -69,6 +70,7 @@ def log_softmax(
         Log-probabilities in nats, of the shape and type of ``logits``.
 
     Raises:
+        TypeError: as in :func:`softmax`.
         ValueError: as in :func:`softmax`.
     """
     scaled = _scaled(logits, temperature, axis)
