@@ -52,7 +52,11 @@ def is_valid(notebook: NotebookNode) -> Complaints:
 
 def is_executed_in_order(notebook: NotebookNode) -> Complaints:
     """Every code cell was executed, from top to bottom."""
-    for count, cell in enumerate(_code_cells(notebook), start=1):
+    cells = _code_cells(notebook)
+    if cells and not any(cell.execution_count for cell in cells):
+        yield "it was never executed; say `make chapters`"
+        return
+    for count, cell in enumerate(cells, start=1):
         if not cell.source.strip():
             yield f"{_name(notebook, cell)} is empty"
         elif cell.execution_count != count:

@@ -118,6 +118,7 @@ def with_metadata(**metadata):
         (hygiene.is_valid, unknown_field(), "'author' was unexpected"),
         (hygiene.is_executed_in_order, executed(1, None), "number 2, but has None"),
         (hygiene.is_executed_in_order, executed(2), "number 1, but has 2"),
+        (hygiene.is_executed_in_order, executed(None, None), "it was never executed"),
         (hygiene.is_executed_in_order, notebook(""), "cell 1 ('') is empty"),
         (hygiene.has_no_errors, notebook(code("d['x']", outputs=[ERROR])), "raised KeyError: 'x'"),
         (
