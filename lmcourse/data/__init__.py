@@ -28,7 +28,10 @@ CORPORA = {
 }
 """The names that `load_corpus` takes, and the author of each corpus."""
 
-_FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent
+"""Where the shipped files lie."""
+
+_MEND = "Reinstall lmcourse, or in a checkout run `make data`."
 
 
 class CorpusFileError(Exception):
@@ -96,12 +99,12 @@ class Corpus:
     def split(self, *, validation: float = 0.1, held_out: float = 0.1) -> Split:
         """Split into train, validation and held-out parts that share no passage.
 
-        The last chapters of each work are held out, as few as hold ``held_out`` of its characters;
-        the chapters before them become validation in the same way. A work of fewer than three
-        chapters goes to train whole. Authors repeat themselves (songs, letters read out again,
-        sonnets that share a couplet), so paragraphs of train that share a run of 100 characters
-        with validation or held-out, whitespace aside, are left out of train, and likewise from
-        validation if they recur in held-out.
+        The last chapters of each work are held out, as many as come closest to ``held_out`` of its
+        characters; those before them become validation in the same way. A work of fewer than three
+        chapters goes to train whole. Authors repeat themselves (a sonnet of a play is printed again
+        among the poems), so paragraphs of train that share a run of 100 characters with validation
+        or held-out, whitespace folded, are left out of train, and likewise those of validation that
+        recur in held-out.
 
         Args:
             validation: share of each work's characters, in (0, 1).
@@ -170,23 +173,30 @@ def load_corpus(name: str) -> Corpus:
     """
     if name not in CORPORA:
         raise ValueError(f"name must be one of {', '.join(map(repr, CORPORA))}, got {name!r}")
-    lines = _read(name, _FOLDER).decode("utf-8").splitlines()
+    lines = read_content(name, FOLDER).decode("utf-8").splitlines()
     chapters = tuple(Chapter(**json.loads(line)) for line in lines)
     return Corpus(name, CORPORA[name], chapters)
 
 
-def _read(name: str, folder: Path) -> bytes:
-    """Return the decompressed JSON lines of a corpus, after comparing the file's checksum."""
-    path = folder / f"{name}.jsonl.xz"
-    mend = "reinstall lmcourse, or in a checkout run `git checkout -- lmcourse/data` or `make data`"
+def read_content(name: str, folder: Path) -> bytes:
+    """Return the JSON lines of a corpus after comparing the compressed file's checksum.
+
+    Raises:
+        CorpusFileError: the file or ``checksums.json`` is missing or damaged.
+    """
+    path, sums = folder / f"{name}.jsonl.xz", folder / "checksums.json"
     try:
         packed = path.read_bytes()
-        expected = json.loads((folder / "checksums.json").read_text("utf-8"))[name]["sha256"]
+        expected = json.loads(sums.read_text("utf-8"))[name]["sha256"]
     except FileNotFoundError as error:
-        raise CorpusFileError(f"{error.filename} is missing; {mend}") from None
+        raise CorpusFileError(f"{error.filename} is missing. {_MEND}") from None
+    except (ValueError, KeyError, TypeError):
+        raise CorpusFileError(f"{sums} is damaged: no checksum of {path.name}. {_MEND}") from None
     found = hashlib.sha256(packed).hexdigest()
     if found != expected:
-        raise CorpusFileError(f"{path} is damaged: expected sha256 {expected}, got {found}; {mend}")
+        raise CorpusFileError(
+            f"{path} is damaged: expected sha256 {expected}, got {found}. {_MEND}"
+        )
     return lzma.decompress(packed)
 
 
@@ -197,18 +207,23 @@ def _split_work(
     if len(chapters) < 3:
         return chapters, (), ()
     total = sum(len(chapter.text) for chapter in chapters)
-    end = _last_chapters(chapters, held_out * total, leave=2)
-    middle = _last_chapters(chapters[:end], validation * total, leave=1)
+    end = _tail(chapters, held_out * total, leave=2)
+    middle = _tail(chapters[:end], validation * total, leave=1)
     return chapters[:middle], chapters[middle:end], chapters[end:]
 
 
-def _last_chapters(chapters: tuple[Chapter, ...], wanted: float, *, leave: int) -> int:
-    """Return where the shortest tail of at least ``wanted`` characters starts, ``leave`` at least."""
+def _tail(chapters: tuple[Chapter, ...], wanted: float, *, leave: int) -> int:
+    """Return where the tail starts whose length is closest to ``wanted`` characters.
+
+    The tail has at least one chapter, and ``leave`` chapters stay before it.
+    """
     start = len(chapters) - 1
     length = len(chapters[start].text)
-    while length < wanted and start > leave:
-        start -= 1
-        length += len(chapters[start].text)
+    while start > leave:
+        longer = length + len(chapters[start - 1].text)
+        if abs(longer - wanted) >= abs(length - wanted):
+            break
+        start, length = start - 1, longer
     return start
 
 

