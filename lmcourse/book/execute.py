@@ -66,7 +66,7 @@ class Run(NamedTuple):
     peak_memory: int
 
 
-def execute(path: Path, *, cell_timeout: float = 120, timeout: float = 900) -> Run:
+def execute(path: Path, *, cell_timeout: float = 300, timeout: float = 900) -> Run:
     """Execute a notebook in a fresh kernel; the file is only read.
 
     Args:
@@ -161,7 +161,7 @@ def settle_varying_outputs(
 
 
 def execute_in_place(
-    path: Path, *, refresh: bool = False, cell_timeout: float = 120, timeout: float = 900
+    path: Path, *, refresh: bool = False, cell_timeout: float = 300, timeout: float = 900
 ) -> str:
     """Execute a notebook and store it, if anything in it changed.
 
@@ -213,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--refresh", action="store_true", help=f"renew the outputs of cells tagged {VARIES} too"
     )
-    parser.add_argument("--cell-timeout", type=float, default=120, metavar="SECONDS")
+    parser.add_argument("--cell-timeout", type=float, default=300, metavar="SECONDS")
     parser.add_argument("--timeout", type=float, default=900, metavar="SECONDS")
     options = parser.parse_args(arguments)
     for path in options.notebooks:
