@@ -79,7 +79,7 @@ class Corpus:
         return tuple(dict.fromkeys(chapter.work for chapter in self.chapters))
 
     def work(self, title: str) -> Corpus:
-        """Return the corpus that holds this work alone.
+        """Return the corpus that holds the work with this ``title`` alone.
 
         Raises:
             ValueError: there is no such work; the message lists the titles.
@@ -88,7 +88,7 @@ class Corpus:
         return replace(self, chapters=tuple(c for c in self.chapters if c.work == title))
 
     def without(self, title: str) -> Corpus:
-        """Return the corpus that holds every work but this one.
+        """Return the corpus that holds every work but the one with this ``title``.
 
         Raises:
             ValueError: there is no such work; the message lists the titles.
@@ -154,7 +154,13 @@ class Corpus:
 
 
 class Split(NamedTuple):
-    """What `Corpus.split` returns; unpacks into three corpora."""
+    """What `Corpus.split` returns; it unpacks into three corpora.
+
+    Attributes:
+        train: most chapters of each work, to fit models to.
+        validation: chapters after those, to choose between models.
+        held_out: the last chapters, to measure the chosen model once.
+    """
 
     train: Corpus
     validation: Corpus
@@ -167,19 +173,22 @@ def load_corpus(name: str) -> Corpus:
     Args:
         name: ``"alice"``, ``"austen"``, ``"moby-dick"`` or ``"shakespeare"``.
 
+    Returns:
+        The corpus, its chapters in reading order.
+
     Raises:
         ValueError: there is no such corpus; the message lists the names.
         CorpusFileError: the file is missing or its checksum is wrong.
     """
-    if name not in CORPORA:
+    if not isinstance(name, str) or name not in CORPORA:
         raise ValueError(f"name must be one of {', '.join(map(repr, CORPORA))}, got {name!r}")
-    lines = read_content(name, FOLDER).decode("utf-8").splitlines()
+    lines = read_content(name, FOLDER).splitlines()
     chapters = tuple(Chapter(**json.loads(line)) for line in lines)
     return Corpus(name, CORPORA[name], chapters)
 
 
 def read_content(name: str, folder: Path) -> bytes:
-    """Return the JSON lines of a corpus after comparing the compressed file's checksum.
+    """Return the JSON lines of the corpus ``name`` in ``folder`` after comparing the checksum.
 
     Raises:
         CorpusFileError: the file or ``checksums.json`` is missing or damaged.

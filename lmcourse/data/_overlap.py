@@ -50,6 +50,8 @@ def _shared_paragraphs(texts: list[list[str]], others: list[str]) -> set[tuple[i
             for i, here in blocks.get(other[there : there + _BLOCK], ()):
                 first, end = _common_run(joined[i], here, other, there)
                 if end - first >= PASSAGE:
+                    # The space between two paragraphs belongs to neither.
+                    first += joined[i][first] == " "
                     touched_from = bisect.bisect_right(starts[i], first) - 1
                     touched_to = bisect.bisect_left(starts[i], end)
                     shared.update((i, j) for j in range(touched_from, touched_to))

@@ -165,7 +165,8 @@ def direction(text: str) -> str:
     >>> direction("[Exeunt [all but Boy.]")
     '[Exeunt all but Boy.]'
     """
-    if not text.startswith("[") or "\n" in text or text.count("[") == text.count("]"):
+    in_order = re.sub(r"[^][]", "", text) == "[]" * text.count("[")
+    if not text.startswith("[") or "\n" in text or in_order:
         return text
     return "[" + re.sub(r"[][]", "", text) + "]"
 
@@ -220,7 +221,7 @@ def _unwrap(lines: list[str], goes_on: Callable[[str, str], bool]) -> list[str]:
 def _tidy_play(text: str) -> str:
     """Mend what the typists of the plays did not do alike."""
     text = html.unescape(text).translate(str.maketrans("{}", "[]"))
-    text = re.sub(r"^(@+| *-)\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^(@+| *-|THE END)$", "", text, flags=re.MULTILINE)
     text = re.sub(r"(?<=\S) *(?:--| - ) *", "--", text)
     text = re.sub(r"([.,;:!?])-(?=\s)", r"\1--", text)
     text = re.sub(r"(?<=\w) +(?=[,;:!?])", "", text)

@@ -229,7 +229,7 @@ _FAULTS = {
     },
     "emma": {"WINDSOR-JULY.\n": "WINDSOR-JULY.\n\n"},
     "alls_well_that_ends_well": {"phrase),that": "phrase), that"},
-    "antony_and_cleopatra": {"Cleopatra;, nor": "Cleopatra, nor"},
+    "antony_and_cleopatra": {"Cleopatra;, nor": "Cleopatra, nor", "ano.n--": "anon--"},
     "coriolanus": {
         "apartmnet": "apartment",
         "The Senators\n\ntake their places": "The Senators\ntake their places",
@@ -247,10 +247,18 @@ _FAULTS = {
         "Gloster.\n[Aside.]": "GLOSTER.\n[Aside.]",
         "Gloster.\nAnd, that": "GLOSTER.\nAnd, that",
     },
+    "loves_labours_lost": {
+        "\nEnter HOLOFERNES, SIR NATHANIEL, and DULL.\n": "\n[Enter HOLOFERNES, SIR NATHANIEL, "
+        "and DULL.]\n",
+    },
     "macbeth": {"passag tTill": "passage till", "nearDunsinane": "near Dunsinane"},
     "merry_wives_of_windsor": {"as the the Fairy": "as the Fairy"},
     "much_ado_about_nothing": {"Hero;s he's": "Hero; she's"},
-    "rape_of_lucrece": {" " * 16 + "THE RAPE OF LUCRECE\n": "", "_" * 63: ""},
+    "rape_of_lucrece": {
+        " " * 16 + "THE RAPE OF LUCRECE\n": "",
+        "_" * 63: "",
+        "cease!ess": "ceaseless",
+    },
     "pericles": {
         "Govenor's house": "Governor's house",
         "sumMers": "summers",
@@ -268,13 +276,18 @@ _FAULTS = {
     "tempest": {"they join]\n": "they join\n"},
     "timon_of_athens": {"Lords, and etc.].]": "Lords, etc.]", "Flaminius.Thy": "Flaminius. Thy"},
     "tragedy_of_titus_andronicus": {"tTo Mercury": "to Mercury"},
-    "romeo_and_juliet": {"how doth she/": "how doth she?"},
+    "romeo_and_juliet": {"how doth she/": "how doth she?", "Servant.Find": "Servant.\nFind"},
     "two_gentlemen_of_verona": {
         "SCENE 2. THe same. The garden Of": "SCENE 2. The same. The garden of",
         "The sourt of": "The court of",
     },
     "twelfth_night": {"Or I am mad/": "Or I am mad,"},
-    "troilus_and_cressida": {"PROLOGUE\n\nTROILUS AND CRESSIDA\n": "PROLOGUE\n"},
+    "troilus_and_cressida": {
+        "PROLOGUE\n\nTROILUS AND CRESSIDA\n": "PROLOGUE\n",
+        "come.Exit Boy\n": "come.\n\n[Exit BOY.]\n\n",
+        "confound all! Exit": "confound all!\n\n[Exit.]",
+        "thee.Exeunt\n": "thee.\n\n[Exeunt.]\n",
+    },
 }
 
 # Words of speakers' names that the sources shorten or misspell, and in full.
