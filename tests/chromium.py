@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
 
 COMMANDS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -102,6 +103,17 @@ class OfflinePage:
 
     def __exit__(self, *_: object) -> None:
         self.context.close()
+
+
+def accessibility_violations(page: Page, element: str | None = None) -> list[str]:
+    """Return what axe-core finds wrong, one line for each element; `element` is a CSS selector."""
+    # Preloading would fetch the style sheets, which a page opened from disk may not do.
+    results = Axe().run(page, context=element, options={"preload": False}).response
+    return [
+        f"{violation['id']}: {violation['help']}: {node['target']} {node['html'][:120]}"
+        for violation in results["violations"]
+        for node in violation["nodes"]
+    ]
 
 
 def main() -> int:

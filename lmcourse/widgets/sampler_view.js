@@ -1,7 +1,7 @@
 // SamplerView: a next-token distribution under temperature, top-k, top-p and min-p.
 // An ES module without imports: Jupyter runs it through anywidget, the book wraps it into its page.
 
-// --- The arithmetic, to be read beside lmcourse/probability.py --------------------------------------
+// --- The arithmetic, to be read beside lmcourse/probability.py -------------------------------
 
 const CUT_TOLERANCE = 1e-9;
 
@@ -81,7 +81,7 @@ function cumulativeSum(values) {
   return values.map((value) => (sum += value));
 }
 
-// --- What the sliders can be set to -----------------------------------------------------------------
+// --- What the sliders can be set to ----------------------------------------------------------
 
 const range = (from, to, divisor = 1) =>
   Array.from({ length: to - from + 1 }, (_, i) => (from + i) / divisor);
@@ -131,7 +131,7 @@ function stopsWith(stops, value) {
   return [...stops.slice(0, end), value, ...stops.slice(end)];
 }
 
-// --- Words and numbers ------------------------------------------------------------------------------
+// --- Words and numbers -----------------------------------------------------------------------
 
 const VISIBLE = { " ": "␣", "\n": "⏎", "\t": "⇥" };
 
@@ -157,7 +157,7 @@ const plural = (n, noun) => `${groupDigits(n)} ${noun}${n === 1 ? "" : "s"}`;
 /** A round number that the largest bar fits under. */
 const scaleFor = (p) => [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8].find((s) => p <= s) ?? 1;
 
-// --- The view's numbers -----------------------------------------------------------------------------
+// --- The view's numbers ----------------------------------------------------------------------
 
 function readSettings(model) {
   return {
@@ -250,7 +250,7 @@ function announcement(numbers, tokens) {
   return `${sentences.join("; ")}.`;
 }
 
-// --- Files ------------------------------------------------------------------------------------------
+// --- Files -----------------------------------------------------------------------------------
 
 const quoted = (text) => `"${text.replaceAll('"', '""')}"`;
 
@@ -350,7 +350,7 @@ function download(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-// --- The page's elements ----------------------------------------------------------------------------
+// --- The page's elements ---------------------------------------------------------------------
 
 const ROWS_AT_FIRST = 20;
 const SPOKEN_AFTER_MS = 400;
@@ -374,7 +374,8 @@ function button(label, onClick) {
 function slider(model, { trait, label, stops, show }, onChange) {
   const id = `lmc-sampler-${(lastId += 1)}`;
   const input = element("input", { type: "range", id, min: 0, step: 1 });
-  const output = element("output", { for: id });
+  // Hidden from screen readers, which say the slider's aria-valuetext.
+  const setting = element("span", { class: "lmc-setting", "aria-hidden": "true" });
   let present = [];
   input.addEventListener("input", () => onChange(trait, present[input.valueAsNumber]));
 
@@ -384,11 +385,11 @@ function slider(model, { trait, label, stops, show }, onChange) {
     input.max = present.length - 1;
     input.value = present.indexOf(value);
     input.setAttribute("aria-valuetext", show(value));
-    output.textContent = show(value);
-    output.classList.toggle("lmc-off", value === null);
+    setting.textContent = show(value);
+    setting.classList.toggle("lmc-off", value === null);
   }
 
-  const node = element("div", { class: "lmc-slider" }, element("label", { for: id }, label), output, input);
+  const node = element("div", { class: "lmc-slider" }, element("label", { for: id }, label), setting, input);
   return { node, update };
 }
 

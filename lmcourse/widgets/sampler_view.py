@@ -206,8 +206,9 @@ def _checked_logits(logits: Any) -> np.ndarray:
     logits = finite_array("logits", logits, ndim=1, allow_minus_inf=True)
     softmax(logits)  # refuses logits that leave no token possible
     logits = logits.astype(np.float64)
-    # Beyond 1e9 float64 has no sixth decimal to round. Adding 0 turns -0.0 into 0.0.
-    logits = np.where(np.abs(logits) < 1e9, np.round(logits, DECIMALS), logits) + 0.0
+    small = np.abs(logits) < 1e9  # beyond, float64 has hardly six decimals left
+    # Adding 0 turns -0.0, which prints differently, into 0.0.
+    logits[small] = np.round(logits[small], DECIMALS) + 0.0
     logits.flags.writeable = False
     return logits
 

@@ -1,0 +1,700 @@
+"""SamplerView in Python, in a built page without a kernel, and in JupyterLab with one."""
+
+import csv
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nbformat import v4
+from PIL import Image
+from scipy.stats import chisquare
+
+import lmcourse.widgets
+from lmcourse.book import extension
+from lmcourse.probability import entropy, sampling_distribution, softmax
+from lmcourse.widgets import SamplerView
+from tests.chromium import OfflinePage, accessibility_violations, launch
+from tests.notebooks import ROOT, code, markdown, notebook
+from tests.sampler_views import HOSTILE, hostile_view, large_view
+
+BIN = Path(sys.executable).parent
+LANGUAGE = {
+    "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+    "language_info": {"name": "python", "pygments_lexer": "ipython3"},
+}
+PHONE = {"viewport": {"width": 390, "height": 844}}
+# Settings that lie on no stop of the sliders, or at the ends of what is allowed.
+UNUSUAL_SETTINGS = [
+    {"temperature": 1e-3},
+    {"temperature": 1000.0, "min_p": 0.97},
+    {"temperature": 0.333, "top_k": 23, "top_p": 0.777, "min_p": 0.0123},
+    {"top_k": 1},
+    {"top_k": 10_000, "top_p": 1.0, "min_p": 0.0},
+    {"top_p": 1e-6},
+    {"min_p": 1.0, "temperature": 3.0},
+]
+
+
+# --- Python -----------------------------------------------------------------------------------
+
+
+def test_logits_are_kept_to_six_decimals():
+    view = SamplerView(np.array([0.12345678, -0.0000001, 7.0]), ["a", "b", "c"])
+    assert view.logits.tolist() == [0.123457, 0.0, 7.0]
+    assert json.dumps(view.page_state()["logits"]) == "[0.123457, 0.0, 7.0]"
+    huge = SamplerView(np.array([1e305, -1e305]), ["a", "b"])
+    assert huge.logits.tolist() == [1e305, -1e305]
+
+
+def test_probabilities_follow_the_settings():
+    view = large_view(temperature=0.7, top_k=40)
+    expected = sampling_distribution(view.logits, temperature=0.7, top_k=40)
+    np.testing.assert_array_equal(view.probabilities, expected)
+    view.top_p, view.min_p = 0.8, 0.02
+    expected = sampling_distribution(view.logits, temperature=0.7, top_k=40, top_p=0.8, min_p=0.02)
+    np.testing.assert_array_equal(view.probabilities, expected)
+
+
+def test_a_new_distribution_clears_the_counts():
+    view = hostile_view()
+    for change in ({"temperature": 0.5}, {"top_k": 3}, {"logits": np.zeros(len(HOSTILE))}):
+        view.drawn = {"0": 2, "14": 1}
+        assert view.counts.tolist() == [2] + 13 * [0] + [1]
+        for name, value in change.items():
+            setattr(view, name, value)
+        assert view.counts.sum() == 0
+
+
+@pytest.mark.wrong_input
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"logits": np.array([0.0, np.nan])}, r"logits must be finite or -inf, got nan at"),
+        ({"logits": np.array([0.0, np.inf])}, r"logits must be finite or -inf, got inf at"),
+        ({"logits": np.full(2, -np.inf)}, r"logits must leave at least one token possible"),
+        ({"logits": np.zeros((1, 2))}, r"logits must have 1 ax.s, got shape \(1, 2\)"),
+        ({"logits": np.array([])}, r"logits must not be empty"),
+        ({"tokens": ["a"]}, r"tokens must be 2 strings, one for each logit, got 1"),
+        ({"tokens": "ab"}, r"tokens must be a sequence of strings, got the string 'ab'"),
+        ({"tokens": ["a", 1]}, r"tokens\[1\] must be a string, got int 1"),
+        ({"tokens": ["a", "\ud800"]}, r"tokens\[1\] must be valid Unicode"),
+        ({"temperature": 0}, r"temperature must be a finite number > 0, got 0"),
+        ({"temperature": "hot"}, r"temperature must be a number, got str 'hot'"),
+        ({"top_k": 0}, r"top_k must be an integer >= 1, got 0"),
+        ({"top_k": 2.5}, r"top_k must be an integer, got float 2.5"),
+        ({"top_p": 0}, r"top_p must be a finite number > 0 and <= 1, got 0"),
+        ({"top_p": 1.1}, r"top_p must be a finite number > 0 and <= 1, got 1.1"),
+        ({"min_p": -0.1}, r"min_p must be a finite number >= 0 and <= 1, got -0.1"),
+        ({"seed": -1}, r"seed must be an integer >= 0 and <= 4294967295, got -1"),
+        ({"context": 3}, r"context must be a string, got int 3"),
+    ],
+)
+def test_wrong_input_is_named(change, message):
+    good = {"logits": np.array([0.0, 1.0]), "tokens": ["a", "b"]}
+    with pytest.raises((TypeError, ValueError), match=message):
+        SamplerView(**(good | change))
+
+
+@pytest.mark.wrong_input
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("temperature", -1, r"temperature must be a finite number > 0, got -1"),
+        ("top_p", 2, r"top_p must be"),
+        ("logits", np.zeros(3), r"logits must be 15 numbers, one for each token, got 3"),
+        ("tokens", ["a"], r"tokens must be 15 strings"),
+    ],
+)
+def test_a_wrong_assignment_changes_nothing(name, value, message):
+    view = hostile_view()
+    before = view.page_state()
+    with pytest.raises(ValueError, match=message):
+        setattr(view, name, value)
+    assert view.page_state() == before
+
+
+def test_output_escapes_its_tokens():
+    html = hostile_view()._repr_mimebundle_()[0]["text/html"]
+    state, rest = re.fullmatch(
+        r'<div class="[^"]+" data-kind="SamplerView"><script type="application/json">'
+        r"([^<]*)</script>(.*)</div>",
+        html,
+        re.DOTALL,
+    ).groups()
+    assert json.loads(state)["tokens"] == HOSTILE
+    assert "<img" not in rest and "<svg" not in rest and "<b>" not in rest
+
+
+def test_stored_output_is_the_same_in_every_process():
+    program = (
+        "import sys; from tests.sampler_views import hostile_view, large_view\n"
+        "for view in (hostile_view(), large_view(top_k=7)):\n"
+        "    data, metadata = view._repr_mimebundle_()\n"
+        "    del data['application/vnd.jupyter.widget-view+json']\n"
+        "    sys.stdout.buffer.write(repr((sorted(data.items()), metadata)).encode())"
+    )
+    stored = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in (1, 2)
+    ]
+    assert stored[0] == stored[1]
+    assert b"SamplerView(15 tokens" in stored[0]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ('import x from "./x.js";\nexport default {};', "must not import"),
+        ("function render() {}", "must have one line 'export default …', got 0"),
+    ],
+)
+def test_a_module_that_the_page_cannot_hold_is_refused(tmp_path, monkeypatch, source, message):
+    module = tmp_path / "bad.js"
+    module.write_text(source, encoding="utf-8")
+    monkeypatch.setattr(lmcourse.widgets, "modules", lambda: {"Bad": module})
+    with pytest.raises(ValueError, match=message):
+        extension.widget_script()
+
+
+# --- The page's arithmetic --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with launch() as browser:
+        yield browser
+
+
+def random_cases(number: int):
+    rng = np.random.default_rng(0)
+    for _ in range(number):
+        logits = rng.normal(0, rng.choice([0.01, 1, 5, 300]), rng.integers(1, 40))
+        if rng.random() < 0.5:
+            logits = logits.round(int(rng.integers(0, 2)))  # ties
+        logits[1:][rng.random(logits.size - 1) < 0.1] = -np.inf
+        yield (
+            rng.permutation(logits),
+            {
+                "temperature": float(rng.choice([1e-300, 1e-3, 0.1, 0.7, 1, 1.3, 50, 1e6])),
+                "top_k": rng.choice([None, 1, 2, 5, 40, 1000]),
+                "top_p": rng.choice([None, 1e-9, 0.1, 0.5, 0.9, 0.99, 1.0, rng.random()]),
+                "min_p": rng.choice([None, 0.0, 0.01, 0.2, 1.0, rng.random()]),
+            },
+        )
+
+
+@pytest.mark.browser
+def test_the_module_computes_what_the_package_computes(browser):
+    source = lmcourse.widgets.modules()["SamplerView"].read_text(encoding="utf-8")
+    function = source.replace("export default { render };", "return run(cases);")
+    program = """(cases) => new Function("cases", source + `
+        function run(cases) {
+          return cases.map(([logits, settings]) => {
+            logits = logits.map((logit) => logit ?? -Infinity);
+            const cutBy = cuts(logits, likeliestFirst(logits), settings);
+            const p = samplingDistribution(logits, cutBy, settings.temperature);
+            return [p, entropy(p), cutBy];
+          });
+        }`)(cases)"""
+    cases = list(random_cases(1500))
+    sent = [
+        [
+            [None if logit == -np.inf else logit for logit in logits.tolist()],
+            {
+                "temperature": s["temperature"],
+                "topK": s["top_k"],
+                "topP": s["top_p"],
+                "minP": s["min_p"],
+            },
+        ]
+        for logits, s in cases
+    ]
+    with OfflinePage(browser) as offline:
+        program = (
+            f"(cases) => {{ const source = {json.dumps(function)}; return ({program})(cases) }}"
+        )
+        computed = offline.page.evaluate(program, sent)
+    for (logits, settings), (probabilities, nats, cut_by) in zip(cases, computed, strict=True):
+        expected = sampling_distribution(logits, **settings)
+        np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-6, err_msg=settings)
+        np.testing.assert_allclose(nats, entropy(expected), rtol=0, atol=1e-6)
+        if settings["temperature"] >= 0.1:  # colder ones underflow to 0 without being cut
+            kept = [filter_ is None for filter_ in cut_by]
+            floor = softmax(logits, temperature=settings["temperature"]) > 1e-300
+            np.testing.assert_array_equal((expected > 0)[floor], np.array(kept)[floor])
+
+
+# --- The built page, without a kernel ---------------------------------------------------------
+
+
+def stored_output(view: SamplerView):
+    data, _ = view._repr_mimebundle_()
+    return v4.new_output(
+        "execute_result",
+        data={kind: data[kind] for kind in ("text/plain", "text/html")},
+        execution_count=1,
+    )
+
+
+def write_page(path: Path, title: str, views: list[SamplerView]) -> None:
+    cells = [code("view", outputs=[stored_output(view)]) for view in views]
+    page = notebook(markdown(f"# {title}\n\nIn $p(x)$ the $x$ is a token."), *cells)
+    page.metadata.update(LANGUAGE)
+    path.write_text(json.dumps(page), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory) -> Path:
+    """A small book with the real settings; returns the folder of its pages."""
+    folder = tmp_path_factory.mktemp("book")
+    (folder / "_config.yml").write_bytes((ROOT / "_config.yml").read_bytes())
+    (folder / "references.bib").write_text("", encoding="utf-8")
+    (folder / "_toc.yml").write_text(
+        "format: jb-book\nroot: plain\nchapters: [{file: hostile}, {file: unusual}]\n", "utf-8"
+    )
+    (folder / "plain.md").write_text("# A page without a widget\n\nWords.\n", "utf-8")
+    write_page(folder / "hostile.ipynb", "Hostile", [hostile_view(), large_view(seed=3)])
+    unusual = [large_view(**settings) for settings in UNUSUAL_SETTINGS]
+    write_page(folder / "unusual.ipynb", "Unusual", unusual)
+    subprocess.run(
+        [BIN / "jupyter-book", "build", folder, "-n", "-W", "--keep-going"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return folder / "_build" / "html"
+
+
+class View:
+    """One widget in a page, used as a reader does."""
+
+    def __init__(self, page, index: int = 0):
+        self.page = page
+        self.root = page.locator(".lmc-sampler").nth(index)
+
+    def slider(self, label: str):
+        return self.root.get_by_label(label, exact=True)
+
+    def slide(self, label: str, position: int) -> None:
+        self.slider(label).fill(str(position))
+
+    def press(self, name: str) -> None:
+        self.root.get_by_role("button", name=name, exact=True).click()
+
+    def settings(self) -> dict[str, float | int | None]:
+        """The settings as the page shows them."""
+        shown = self.root.locator(".lmc-setting").all_text_contents()
+        values = [None if text == "off" else float(text.replace(",", "")) for text in shown]
+        settings = dict(zip(("temperature", "top_k", "top_p", "min_p"), values, strict=True))
+        return settings | {"top_k": settings["top_k"] and int(settings["top_k"])}
+
+    def saved(self, name: str) -> Path:
+        with self.page.expect_download() as download:
+            self.press(name)
+        return download.value.path()
+
+    def table(self) -> dict[str, np.ndarray | list[str]]:
+        """The saved CSV's columns, sorted by token id."""
+        with self.saved("Save CSV").open(encoding="utf-8", newline="") as file:
+            rows = sorted(csv.DictReader(file), key=lambda row: int(row["id"]))
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        numbers = ("logit", "model_probability", "sampling_probability", "drawn")
+        return columns | {name: np.array(columns[name], dtype=float) for name in numbers}
+
+    def check_numbers(self) -> None:
+        """Hold everything the page computed against lmcourse.probability."""
+        table = self.table()
+        sampling = sampling_distribution(table["logit"], **self.settings())
+        for name, expected in (
+            ("model_probability", softmax(table["logit"])),
+            ("sampling_probability", sampling),
+        ):
+            np.testing.assert_allclose(table[name], expected, rtol=0, atol=1e-6)
+        stats = self.root.locator(".lmc-strip .lmc-value").all_text_contents()
+        kept = np.count_nonzero(np.array(table["cut_by"]) == "")
+        bits = entropy(sampling) / np.log(2)
+        assert stats[0] == f"{kept} of {len(sampling)}"
+        assert stats[1] == f"{bits:.2f} bits {entropy(sampling):.2f} nats"
+
+
+@contextmanager
+def opened(browser, path: Path, **options):
+    """Open a page from disk; nothing may leave the machine, nothing may be complained of."""
+    with OfflinePage(browser, **options) as offline:
+        offline.page.goto(path.as_uri())
+        offline.page.wait_for_load_state("load")
+        yield offline.page
+        assert offline.refused == []
+        assert offline.errors == []
+
+
+@pytest.mark.browser
+def test_numbers_in_the_built_page(browser, book):
+    rng = np.random.default_rng(2)
+    with opened(browser, book / "hostile.html") as page:
+        view = View(page, 1)
+        view.check_numbers()
+        for _ in range(12):
+            for label in ("Temperature", "Top-k", "Top-p", "Min-p"):
+                highest = int(view.slider(label).get_attribute("max"))
+                view.slide(label, rng.integers(0, highest, endpoint=True))
+            view.check_numbers()
+
+
+@pytest.mark.browser
+def test_settings_that_the_sliders_would_not_reach(browser, book):
+    with opened(browser, book / "unusual.html") as page:
+        for index, settings in enumerate(UNUSUAL_SETTINGS):
+            view = View(page, index)
+            unset = {"temperature": 1.0, "top_k": None, "top_p": None, "min_p": None}
+            assert view.settings() == unset | settings
+            view.check_numbers()
+
+
+@pytest.mark.browser
+def test_rows_say_what_was_cut_and_by_which_filter(browser, book):
+    with opened(browser, book / "hostile.html") as page:
+        view = View(page)
+        view.slide("Top-k", 11)
+        view.slide("Top-p", 18)
+        view.slide("Min-p", 15)
+        cut_by = view.table()["cut_by"]
+        cells = view.root.locator("tbody td.lmc-sampling").all_text_contents()
+        assert cells == [f"cut: {c}" if c else cells[i] for i, c in enumerate(cut_by)]
+        assert {"", "top-k", "top-p", "min-p"} == set(cut_by)
+        assert all(cell.endswith("%") for cell, c in zip(cells, cut_by, strict=True) if not c)
+        assert View(page, 1).table()["cut_by"][3] == "impossible"
+
+
+@pytest.mark.browser
+def test_rows_can_be_asked_for(browser, book):
+    with opened(browser, book / "hostile.html") as page:
+        view = View(page, 1)
+        rows = view.root.locator("tbody tr")
+        assert rows.count() == 21
+        assert rows.last.inner_text().startswith("280 others")
+        view.press("Show 20 more")
+        assert rows.count() == 41
+        assert rows.last.inner_text().startswith("260 others")
+        view.press("Show fewer")
+        assert rows.count() == 21
+
+
+@pytest.mark.browser
+def test_tokens_stay_text(browser, book):
+    with opened(browser, book / "hostile.html") as page:
+        view = View(page)
+        assert page.evaluate("typeof hacked") == "undefined"
+        assert view.root.locator("img, svg, script, b, mjx-container").count() == 0
+        assert page.locator("mjx-container").count() >= 2, "MathJax did not run at all"
+        names = view.root.locator("tbody th").all_text_contents()
+        assert names[:6] == [token.replace(" ", "␣") for token in HOSTILE[:6]]
+        assert names[6:12] == ["∅", "␣", "⏎", "⇥", "U+202Edesrever", "U+200B"]
+        assert view.root.locator("q").text_content() == "</script><b>context</b>"
+        assert view.table()["token"] == HOSTILE
+
+
+def mulberry32(seed: int, index: int) -> float:
+    """The index-th number of the published generator, started at `seed`."""
+    mask = 2**32 - 1
+    t = (seed + (index + 1) * 0x6D2B79F5) & mask
+    t = ((t ^ t >> 15) * (t | 1)) & mask
+    t ^= (t + ((t ^ t >> 7) * (t | 61))) & mask
+    return ((t ^ t >> 14) & mask) / 2**32
+
+
+@pytest.mark.browser
+def test_draws_add_up_and_follow_the_distribution(browser, book):
+    with opened(browser, book / "hostile.html") as page:
+        view = View(page, 1)
+        view.slide("Top-k", 19)
+        view.press("Draw 1")
+        assert view.table()["drawn"].sum() == 1
+        for _ in range(20):
+            view.press("Draw 100")
+        table = view.table()
+        drawn, probabilities = table["drawn"], table["sampling_probability"]
+        assert drawn.sum() == 2001
+        assert view.root.locator(".lmc-strip .lmc-value").nth(2).text_content() == "2,001"
+        shown = view.root.locator("tbody td.lmc-drawn").all_text_contents()
+        assert sum(int(count.replace(",", "")) for count in shown) == 2001
+
+        kept = probabilities > 0
+        assert drawn[~kept].sum() == 0
+        assert chisquare(drawn[kept], 2001 * probabilities[kept]).pvalue > 1e-3
+        uniform = np.array([mulberry32(3, index) for index in range(2001)])
+        cumulative = np.cumsum(probabilities)
+        ids = np.searchsorted(cumulative, uniform * cumulative[-1], side="right")
+        np.testing.assert_array_equal(drawn, np.bincount(ids, minlength=300))
+
+        view.press("Clear draws")
+        assert view.table()["drawn"].sum() == 0
+        for _ in range(20):
+            view.press("Draw 100")
+        view.press("Draw 1")
+        np.testing.assert_array_equal(view.table()["drawn"], drawn)
+        view.slide("Temperature", 3)
+        assert view.table()["drawn"].sum() == 0
+
+
+@pytest.mark.browser
+def test_keyboard_alone_is_enough(browser, book):
+    with opened(browser, book / "hostile.html") as page:
+        view = View(page)
+        view.slider("Temperature").focus()
+        before = view.settings()["temperature"]
+        page.keyboard.press("ArrowLeft")
+        assert view.settings()["temperature"] == before - 0.05
+        page.keyboard.press("Tab")
+        page.keyboard.press("Home")
+        assert view.settings()["top_k"] == 1
+        assert view.slider("Top-k").get_attribute("aria-valuetext") == "1"
+        page.keyboard.press("End")
+        assert view.slider("Top-k").get_attribute("aria-valuetext") == "off"
+        for _ in range(4):
+            page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.keyboard.press("Space")
+        assert view.table()["drawn"].sum() == 200
+        said = view.root.get_by_role("status")
+        said.filter(has_text="200 drawn").wait_for(state="attached")
+        assert "temperature 0.95: 15 of 15 tokens kept; entropy" in said.text_content()
+        view.press("Reset sliders")
+        assert view.settings()["temperature"] == before
+
+
+@pytest.mark.browser
+def test_picture_shows_the_bars(browser, book):
+    with opened(browser, book / "hostile.html") as page:
+        view = View(page)
+        before = Image.open(view.saved("Save PNG")).convert("RGB")
+        view.slide("Temperature", 0)
+        view.press("Draw 100")
+        after = Image.open(view.saved("Save PNG")).convert("RGB")
+    assert before.size == after.size
+    assert before.width == 1440
+
+    def blue_and_orange(picture):
+        colours = dict((colour, n) for n, colour in picture.getcolors(2**20))
+        return colours.get((0, 114, 178), 0), colours.get((213, 94, 0), 0)
+
+    # Fifteen bars of 10 px in a track of 314 px, at twice the size, as long as the probabilities.
+    probabilities = softmax(np.linspace(3, 0, 15))
+    expected = 4 * 10 * 314 * probabilities.sum() / 0.3
+    assert blue_and_orange(before) == (pytest.approx(expected, rel=0.02), 0)
+    assert blue_and_orange(after)[1] > 100
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_accessible_in_the_book(browser, book, scheme):
+    with opened(browser, book / "hostile.html", color_scheme=scheme) as page:
+        view = View(page)
+        view.slide("Top-p", 9)
+        view.press("Draw 100")
+        assert page.locator("html").get_attribute("data-theme") == scheme
+        assert accessibility_violations(page) == []
+
+
+@pytest.mark.browser
+def test_fits_a_phone(browser, book):
+    with opened(browser, book / "hostile.html", **PHONE) as page:
+        view = View(page)
+        view.press("Draw 100")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        overflowing = view.root.evaluate(
+            "root => [...root.querySelectorAll('button, input, .lmc-track, td.lmc-sampling')]"
+            ".filter(e => e.getBoundingClientRect().right > root.getBoundingClientRect().right)"
+            ".length"
+        )
+        assert overflowing == 0
+        assert accessibility_violations(page) == []
+
+
+@pytest.mark.browser
+def test_readable_without_javascript(browser, book):
+    with opened(browser, book / "hostile.html", java_script_enabled=False) as page:
+        output = page.locator(".lmcourse-widget").first
+        assert output.locator("tbody tr").count() == 10
+        shares = output.locator("tbody td").all_text_contents()[::2]
+        assert shares == [f"{p:.1%}" for p in softmax(np.linspace(3, 0, 15))[:10]]
+
+
+@pytest.mark.browser
+def test_pages_without_a_widget_do_not_load_the_script(browser, book):
+    assert "lmcourse-widgets" not in (book / "plain.html").read_text(encoding="utf-8")
+    with opened(browser, book / "plain.html") as page:
+        assert page.title().startswith("A page without a widget")
+
+
+# --- JupyterLab, with a kernel ----------------------------------------------------------------
+
+LAB_CELLS = (
+    "from tests.sampler_views import large_view\n\nview = large_view(top_k=50, seed=3)\nview",
+    "import json\n\n"
+    "state = {name: getattr(view, name) for name in ('temperature', 'top_k', 'top_p', 'min_p')}\n"
+    "print(json.dumps(state | {'p': view.probabilities.tolist(), 'counts': view.counts.tolist()}))",
+    "view.temperature, view.min_p = 2.5, 0.2",
+)
+QUIET_LAB = {"fetchNews": "false", "checkForUpdates": False}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> str:
+    """A running JupyterLab with a notebook; the address of the notebook."""
+    home = tmp_path_factory.mktemp("lab")
+    settings = home / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text(json.dumps(QUIET_LAB), "utf-8")
+    page = notebook(*LAB_CELLS)
+    page.metadata.update(LANGUAGE)
+    for cell in page.cells:
+        cell.execution_count = None
+    (home / "view.ipynb").write_text(json.dumps(page), encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folders = {
+        "HOME": home,
+        "IPYTHONDIR": home / "ipython",
+        "JUPYTER_CONFIG_DIR": home / "config",
+        "JUPYTER_DATA_DIR": home / "data",
+        "JUPYTER_RUNTIME_DIR": home / "runtime",
+        "JUPYTERLAB_SETTINGS_DIR": home / "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": home / "workspaces",
+        "PYTHONPATH": ROOT,
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    options = {
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port": port,
+        "ServerApp.port_retries": 0,
+        "ServerApp.root_dir": home,
+        "IdentityProvider.token": "sampler",
+        "LabApp.expose_app_in_browser": True,
+        "LabApp.extension_manager": "readonly",
+    }
+    log = home / "log.txt"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [*command, *(f"--{name}={value}" for name, value in options.items())],
+            env={**os.environ, **{name: str(path) for name, path in folders.items()}},
+            cwd=home,
+            stdout=output,
+            stderr=output,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_for_server(f"{address}/api/status?token=sampler", server, log)
+        yield f"{address}/lab/tree/view.ipynb?token=sampler"
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def wait_for_server(address: str, server: subprocess.Popen, log: Path) -> None:
+    for _ in range(240):
+        if server.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.25)
+    pytest.fail(f"JupyterLab did not start:\n{log.read_text(encoding='utf-8')}")
+
+
+class Lab:
+    """A notebook open in JupyterLab."""
+
+    def __init__(self, page, address: str):
+        self.page = page
+        page.goto(address)
+        self.wait_until_idle()
+        self.command("notebook:run-all-cells")
+        self.view = View(page)
+        self.view.root.wait_for(timeout=60_000)
+        page.wait_for_function("document.querySelector('.jp-OutputArea-output pre')")
+
+    def wait_until_idle(self) -> None:
+        context = "window.jupyterapp?.shell?.currentWidget?.sessionContext"
+        idle = f"{context}?.isReady && {context}.session?.kernel?.status === 'idle'"
+        self.page.wait_for_function(idle, timeout=60_000)
+
+    def command(self, name: str, **arguments) -> None:
+        # Without waiting for its promise, which some commands settle late or never.
+        call = "([name, args]) => { window.jupyterapp.commands.execute(name, args); }"
+        self.page.evaluate(call, [name, arguments])
+
+    def run(self, index: int) -> None:
+        """Run one cell and wait until the kernel has done so."""
+        cell = self.page.locator(".jp-Notebook .jp-CodeCell").nth(index)
+        prompt = cell.locator(".jp-InputPrompt")
+        before = prompt.text_content()
+        cell.locator(".jp-InputArea-editor").click()
+        self.command("notebook:run-cell")
+        self.page.wait_for_function(
+            "([prompt, before]) => ![before, '[*]:'].includes(prompt.textContent)",
+            arg=[prompt.element_handle(), before],
+        )
+        self.wait_until_idle()
+
+    def kernel_state(self) -> dict:
+        """What the notebook's second cell prints of the view."""
+        self.run(1)
+        printed = self.page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea-output pre")
+        return json.loads(printed.last.text_content())
+
+
+@pytest.mark.browser
+def test_live_in_jupyterlab(browser, lab):
+    with OfflinePage(browser, viewport={"width": 1280, "height": 1600}) as offline:
+        notebook_ = Lab(offline.page, lab)
+        view = notebook_.view
+        # The last cell set the temperature and min-p: the page follows the kernel.
+        view.root.locator(".lmc-setting", has_text="2.5").wait_for()
+        unset = {"top_p": None}
+        assert view.settings() == {"temperature": 2.5, "top_k": 50, "min_p": 0.2} | unset
+        view.check_numbers()
+
+        rng = np.random.default_rng(4)
+        for _ in range(4):
+            for label in ("Temperature", "Top-k", "Top-p", "Min-p"):
+                highest = int(view.slider(label).get_attribute("max"))
+                view.slide(label, rng.integers(0, highest, endpoint=True))
+            view.check_numbers()
+        view.press("Draw 100")
+        view.press("Draw 1")
+        table = view.table()
+        state = notebook_.kernel_state()
+        assert {name: state[name] for name in view.settings()} == view.settings()
+        sampling = table["sampling_probability"]
+        np.testing.assert_allclose(sampling, state["p"], rtol=0, atol=1e-6)
+        np.testing.assert_array_equal(table["drawn"], state["counts"])
+        assert sum(state["counts"]) == 101
+
+        # Python's change of a setting clears the counts in the page too.
+        notebook_.run(2)
+        view.root.locator(".lmc-setting", has_text="2.5").wait_for()
+        assert view.table()["drawn"].sum() == 0
+
+        assert accessibility_violations(offline.page, ".lmc-sampler") == []
+        notebook_.command("apputils:change-theme", theme="JupyterLab Dark")
+        offline.page.wait_for_selector("body[data-jp-theme-light=false]", state="attached")
+        assert accessibility_violations(offline.page, ".lmc-sampler") == []
+        assert offline.refused == []
