@@ -84,10 +84,20 @@ def execute(path: Path, *, cell_timeout: float = 300, timeout: float = 900) -> R
             died. The message holds the cell's source and the traceback.
     """
     cell_timeout = number("cell_timeout", cell_timeout, above=0)
-    deadline = time.monotonic() + number("timeout", timeout, above=0)
+    timeout = number("timeout", timeout, above=0)
     notebook = _read(path)
     memory = _PeakMemory()
-    current = {"index": 0}
+    deadline, current_index = 0.0, 0
+
+    def kernel_started(notebook: NotebookNode) -> None:
+        nonlocal deadline
+        deadline = time.monotonic() + timeout
+        memory.watch(client.km.provisioner.pid)
+
+    def cell_started(cell: NotebookNode, cell_index: int) -> None:
+        nonlocal current_index
+        current_index = cell_index
+
     client = NotebookClient(
         notebook,
         kernel_name="python3",
@@ -97,15 +107,15 @@ def execute(path: Path, *, cell_timeout: float = 300, timeout: float = 900) -> R
         resources={"metadata": {"path": str(path.parent)}},
         # nbclient takes a timeout of 0 for none at all.
         timeout_func=lambda cell: max(min(cell_timeout, deadline - time.monotonic()), 0.001),
-        on_notebook_start=lambda notebook: memory.watch(client.km.provisioner.pid),
-        on_cell_start=lambda cell, cell_index: current.update(index=cell_index),
+        on_notebook_start=kernel_started,
+        on_cell_start=cell_started,
     )
     environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
     start = time.monotonic()
     try:
         client.execute(env=environment | ENVIRONMENT)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        where = f"{path}, {_cell_name(notebook, current['index'])}"
+        where = f"{path}, {_cell_name(notebook, current_index)}"
         raise NotebookError(f"{where}: {_without_colours(str(error)).strip()}") from error
     return Run(notebook, time.monotonic() - start, memory.peak)
 
