@@ -452,17 +452,17 @@ def test_train_keeps_a_chapter_however_large_the_shares():
 
 
 def test_paragraphs_that_recur_leave_train_and_validation_but_not_held_out():
-    song, letter = sentence(0), sentence(100)
+    song, letter, prayer = sentence(0), sentence(100), sentence(200)
     chapters = [
         f"{sentence(1000)}\n\n{song}\n\n{sentence(2000)}",
-        sentence(3000),
-        f"{letter}\n\n{sentence(4000)}",
+        f"{sentence(3000)}\n\n{prayer}",
+        f"{letter}\n\n{sentence(4007)}\n\n{prayer}",
         # The song again, wrapped otherwise and inside a paragraph; the letter too.
         f"He sang: {song.replace(' ', chr(10), 5)} Then he read.\n\n{letter}",
     ]
     train, validation, held_out = corpus_of(chapters).split(validation=0.2, held_out=0.3)
     assert held_out.text == chapters[3]
-    assert validation.text == sentence(4000)
+    assert validation.text == f"{sentence(4007)}\n\n{prayer}"
     assert train.text == f"{sentence(1000)}\n\n{sentence(2000)}\n\n{sentence(3000)}"
 
 
@@ -621,7 +621,7 @@ PLAY = textwrap.dedent(
     Bob or me.
 
     BOB
-    But verse has lines that end where they should end ,
+    But vers&egrave; has lines that end where they should end ,
     And every one of them begins anew,
     With capitals; unless it is too long to fit upon
     the page.
@@ -670,7 +670,7 @@ def test_parse_play():
         "[Enter ANN, BOB, and Others.]",
         "ANN.\nThis prose is wrapped, it goes on--and on; and where a line ends has no meaning, "
         "I'll tell you, not to\nBob or me.",
-        "ROBERT.\nBut verse has lines that end where they should end,\n"
+        "ROBERT.\nBut versè has lines that end where they should end,\n"
         "And every one of them begins anew,\n"
         "With capitals; unless it is too long to fit upon the page.",
         "[Exit all but BOB.]",
