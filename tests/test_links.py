@@ -86,8 +86,9 @@ def test_every_citation_has_a_source_and_every_source_is_cited():
     cited = cited_keys(markdown_of_the_book())
     known = BIBTEX_KEY.findall((ROOT / "references.bib").read_text(encoding="utf-8"))
     assert sorted(known) == sorted(set(known)), "a key stands twice in references.bib"
-    assert not cited - set(known), "cited, but not in references.bib"
-    assert not set(known) - cited, "in references.bib, but never cited"
+    unknown, uncited = cited - set(known), set(known) - cited
+    assert not unknown, f"cited, but not in references.bib: {', '.join(sorted(unknown))}"
+    assert not uncited, f"in references.bib, but never cited: {', '.join(sorted(uncited))}"
 
 
 @pytest.mark.parametrize("path", READMES, ids=lambda path: str(path.relative_to(ROOT)))
