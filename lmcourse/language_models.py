@@ -60,7 +60,8 @@ class NGramModel:
             ``n_1 / (n_1 + 2 n_2)``.
 
     Raises:
-        TypeError: ``order`` or ``vocab_size`` is not an integer, or ``k`` or ``discount`` no number.
+        TypeError: ``order`` or ``vocab_size`` is not an integer, or ``k`` or ``discount`` is not a
+            number.
         ValueError: one of them is out of range, or ``smoothing`` is not one of the two.
     """
 
@@ -94,22 +95,22 @@ class NGramModel:
             ValueError: ``ids`` is empty or an id is outside ``[0, vocab_size)``.
         """
         ids = _arguments.token_ids("ids", ids, self.vocab_size, ndim=1)
-        self._tables, occurrences = [], np.zeros(len(ids), dtype=np.int64)
+        self._tables, places = [], np.zeros(len(ids) + 1, dtype=np.int64)
         for length in range(min(self.order, len(ids))):  # n-grams with `length` tokens of context
             n_contexts = len(self._tables[-1].keys) if length else 1
             keys, first, inverse, counts = np.unique(
-                occurrences * self.vocab_size + ids[length:],
+                places[:-1] * self.vocab_size + ids[length:],
                 return_index=True,
                 return_inverse=True,
                 return_counts=True,
             )
             if length and self.smoothing == "kneser-ney":
                 # Each distinct n-gram is one more left neighbour of the (n-1)-gram that ends it.
-                suffixes = endings[1:][first]
+                suffixes = places[1:][first]
                 shorter = self._tables[-1]
                 shorter.set_counts(np.bincount(suffixes, minlength=len(shorter.keys)))
             self._tables.append(_Table(keys, counts, n_contexts, self.vocab_size))
-            endings, occurrences = inverse, inverse[:-1]
+            places = inverse  # where in the table the n-gram that ends at each position stands
         for length, table in enumerate(self._tables):
             given = self.discounts[length]
             table.discount = table.estimated_discount() if given is None else given
@@ -405,8 +406,8 @@ def feed_forward_loss_and_gradients(
 
     Raises:
         TypeError: ``windows`` or ``targets`` does not hold integers.
-        ValueError: ``windows`` does not fit ``hidden_weight``, the two differ in length, or an id is
-            out of range.
+        ValueError: ``windows`` does not fit ``hidden_weight``, the two differ in length, or an id
+            is out of range.
     """
     embedding, hidden_weight = parameters["embedding"], parameters["hidden_weight"]
     vocab_size, embed = len(embedding) - 1, embedding.shape[1]
@@ -478,7 +479,8 @@ def train(
 
     Raises:
         TypeError: ``ids`` are not integers, or ``steps``, ``batch_size`` or ``seed`` is not one.
-        ValueError: ``ids`` is empty, an id is outside ``[0, vocab_size)``, or a number is too small.
+        ValueError: ``ids`` is empty, an id is outside ``[0, vocab_size)``, or a number is too
+            small.
     """
     ids = _arguments.token_ids("ids", ids, model.vocab_size, ndim=1)
     steps = _arguments.integer("steps", steps, at_least=1)

@@ -101,7 +101,7 @@ def test_probabilities_sum_to_one_and_agree_with_the_scores(ids, context, order,
 
 
 def test_kneser_ney_counts_neighbours_not_occurrences():
-    """'Francisco' is frequent, but only ever after 'San': it must not be likely after a new word."""
+    """'Francisco' is frequent, but only after 'San': it must not be likely after a new word."""
     san, francisco, fog, sea, hill = range(5)
     text = np.array([san, francisco] * 30 + [hill, fog, sea, fog, san, fog, hill, sea])
     model = NGramModel(2, 6, discount=0.5).fit(text)
@@ -187,9 +187,7 @@ def test_training_learns_a_cycle_and_leaves_the_learning_rate_alone(optimizer):
     assert losses[-20:].mean() < 0.1
     assert optimizer.learning_rate == rate
     assert all(p.dtype == np.float32 for p in model.parameters.values())
-    np.testing.assert_array_equal(
-        generate(model, np.array([0, 1, 2]), 5, top_k=1), [3, 4, 0, 1, 2]
-    )
+    np.testing.assert_array_equal(generate(model, np.array([0, 1, 2]), 5, top_k=1), [3, 4, 0, 1, 2])
 
 
 def test_the_same_seed_trains_the_same_model():
