@@ -33,7 +33,10 @@ function cuts(logits, order, { temperature, topK, topP, minP }) {
     logits.forEach((logit, id) => logit < smallestKept && cut(id, "top-k"));
   }
   if (topP !== null && topP < 1) {
-    const mass = softmax(logits.map((logit, id) => (cutBy[id] ? -Infinity : logit)), temperature);
+    const mass = softmax(
+      logits.map((logit, id) => (cutBy[id] ? -Infinity : logit)),
+      temperature,
+    );
     let massBefore = 0;
     order.forEach((id, rank) => {
       if (rank > 0 && massBefore >= topP - CUT_TOLERANCE) cut(id, "top-p");
@@ -52,7 +55,10 @@ function cuts(logits, order, { temperature, topK, topP, minP }) {
 
 /** The distribution that tokens are drawn from, given what is cut. */
 function samplingDistribution(logits, cutBy, temperature) {
-  return softmax(logits.map((logit, id) => (cutBy[id] ? -Infinity : logit)), temperature);
+  return softmax(
+    logits.map((logit, id) => (cutBy[id] ? -Infinity : logit)),
+    temperature,
+  );
 }
 
 /** The index-th number in [0, 1) of the generator mulberry32 started at `seed`. */
@@ -63,7 +69,7 @@ function uniform(seed, index) {
   return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
 }
 
-/** The token whose stretch of the cumulative sum holds `u`: the first with u * total < cumulative. */
+/** The token into whose stretch of the cumulative sum `u` falls: the first with more than u. */
 function sample(cumulative, u) {
   const target = u * cumulative[cumulative.length - 1];
   let low = 0;
@@ -154,8 +160,12 @@ const groupDigits = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, ",");
 
 const plural = (n, noun) => `${groupDigits(n)} ${noun}${n === 1 ? "" : "s"}`;
 
-/** A round number that the largest bar fits under. */
-const scaleFor = (p) => [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8].find((s) => p <= s) ?? 1;
+/** The probability at the right end of the bars: a round number that the longest fits under. */
+function scaleOf(rows) {
+  const tokens = rows.filter((row) => row.isToken);
+  const longest = Math.max(...tokens.flatMap((row) => [row.before, row.after]));
+  return [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8].find((p) => longest <= p) ?? 1;
+}
 
 // --- The view's numbers ----------------------------------------------------------------------
 
@@ -274,68 +284,68 @@ function toCSV(numbers, tokens) {
 
 /** The table as a picture, on white whatever the page's colours are. */
 function toCanvas(numbers, rows, context) {
-  const width = 720;
-  const rowHeight = 24;
-  const top = context ? 96 : 72;
-  const canvas = document.createElement("canvas");
-  canvas.width = 2 * width;
-  canvas.height = 2 * (top + rowHeight * rows.length + 44);
+  const { settings, kept, logits, nats, drawnInAll } = numbers;
+  const [ink, muted] = ["#1f2328", "#59636e"];
+  const [width, rowHeight, top] = [720, 24, context ? 96 : 72];
+  const [left, right] = [156, 470];
+  const columns = { model: 544, sampling: 622, drawn: 696 };
+  const height = top + rowHeight * rows.length + 44;
+  const canvas = element("canvas", { width: 2 * width, height: 2 * height });
   const g = canvas.getContext("2d");
   g.scale(2, 2);
   g.fillStyle = "#ffffff";
-  g.fillRect(0, 0, width, canvas.height / 2);
+  g.fillRect(0, 0, width, height);
   g.textBaseline = "middle";
 
-  const write = (text, x, y, { align = "left", font = "13px sans-serif", ink = "#1f2328" } = {}) => {
-    Object.assign(g, { textAlign: align, font, fillStyle: ink });
+  const write = (text, x, y, { align = "right", font = "13px sans-serif", fill = ink } = {}) => {
+    Object.assign(g, { textAlign: align, font, fillStyle: fill });
     g.fillText(text, x, y, width - 48);
   };
+  const small = { font: "11px sans-serif", fill: muted };
   const clipped = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
-  const muted = "#59636e";
-  const [left, right] = [156, 470];
-  const scale = scaleFor(Math.max(...rows.filter((r) => r.isToken).flatMap((r) => [r.before, r.after])));
+  const scale = scaleOf(rows);
   const at = (p) => left + (right - left) * Math.min(p / scale, 1);
 
-  if (context) write(`Next token after “${clipped(context, 70)}”`, 24, 26, { font: "bold 15px sans-serif" });
-  write(
-    `${describeSettings(numbers.settings)} · ${groupDigits(numbers.kept)} of ` +
-      `${plural(numbers.logits.length, "token")} kept · entropy ${inBits(numbers.nats)} bits`,
-    24,
-    top - 46,
-  );
-  write("0", left, top - 14, { ink: muted, font: "11px sans-serif" });
-  write(`${100 * scale}%`, right, top - 14, { align: "right", ink: muted, font: "11px sans-serif" });
-  [["model", 544], ["sampling", 622], ["drawn", 696]].forEach(([name, x]) =>
-    write(name, x, top - 14, { align: "right", ink: muted, font: "11px sans-serif" }),
-  );
+  if (context) {
+    const heading = `Next token after “${clipped(context, 70)}”`;
+    write(heading, 24, 26, { align: "left", font: "bold 15px sans-serif" });
+  }
+  const tokensKept = `${groupDigits(kept)} of ${plural(logits.length, "token")} kept`;
+  const summary = `${describeSettings(settings)} · ${tokensKept} · entropy ${inBits(nats)} bits`;
+  write(summary, 24, top - 46, { align: "left" });
+  write("0", left, top - 14, { ...small, align: "left" });
+  write(`${Math.round(100 * scale)}%`, right, top - 14, small);
+  for (const [name, x] of Object.entries(columns)) write(name, x, top - 14, small);
 
   rows.forEach((row, i) => {
     const y = top + rowHeight * i + rowHeight / 2;
     const font = row.isToken ? "13px monospace" : "13px sans-serif";
-    write(clipped(row.name, 15), left - 12, y, { align: "right", font, ink: row.cutBy ? muted : "#1f2328" });
-    g.strokeStyle = "#8c959f";
+    write(clipped(row.name, 15), left - 12, y, { font, fill: row.cutBy ? muted : ink });
+    write(percent(row.before), columns.model, y, { fill: muted });
+    write(row.cutBy ?? percent(row.after), columns.sampling, y);
+    write(groupDigits(row.drawn), columns.drawn, y);
+    if (!row.isToken) return;
+    Object.assign(g, { strokeStyle: "#8c959f", lineWidth: 1 });
     g.setLineDash(row.cutBy ? [3, 2] : []);
     g.strokeRect(left + 0.5, y - 7.5, Math.max(at(row.before) - left - 1, 0), 15);
     g.setLineDash([]);
     g.fillStyle = "#0072b2";
     g.fillRect(left, y - 5, at(row.after) - left, 10);
-    if (row.drawn > 0) diamond(g, at(row.drawn / numbers.drawnInAll), y);
-    write(percent(row.before), 544, y, { align: "right", ink: muted });
-    write(row.cutBy ?? percent(row.after), 622, y, { align: "right" });
-    write(groupDigits(row.drawn), 696, y, { align: "right" });
+    if (row.drawn > 0) diamond(g, at(row.drawn / drawnInAll), y);
   });
-  const foot = top + rowHeight * rows.length + 22;
-  write("Outline: the model. Blue bar: what is sampled from. Diamond: share of the draws.", 24, foot, {
-    ink: muted,
-    font: "11px sans-serif",
-  });
+  const legend = "Outline: the model. Blue bar: what is sampled from. Diamond: share of the draws.";
+  write(legend, 24, height - 22, { ...small, align: "left" });
   return canvas;
 }
 
 function diamond(g, x, y) {
   g.beginPath();
   g.moveTo(x, y - 6);
-  [[x + 5, y], [x, y + 6], [x - 5, y]].forEach(([px, py]) => g.lineTo(px, py));
+  [
+    [x + 5, y],
+    [x, y + 6],
+    [x - 5, y],
+  ].forEach(([px, py]) => g.lineTo(px, py));
   g.closePath();
   Object.assign(g, { fillStyle: "#d55e00", strokeStyle: "#ffffff", lineWidth: 1.5 });
   g.stroke();
@@ -389,7 +399,13 @@ function slider(model, { trait, label, stops, show }, onChange) {
     setting.classList.toggle("lmc-off", value === null);
   }
 
-  const node = element("div", { class: "lmc-slider" }, element("label", { for: id }, label), setting, input);
+  const node = element(
+    "div",
+    { class: "lmc-slider" },
+    element("label", { for: id }, label),
+    setting,
+    input,
+  );
   return { node, update };
 }
 
@@ -413,7 +429,9 @@ function tableRow() {
   const share = element("div", { class: "lmc-diamond" });
   const track = element("div", { class: "lmc-track" }, model, sampling, share);
   const bars = element("td", { class: "lmc-bars", "aria-hidden": "true" }, track);
-  const cells = ["model", "sampling", "drawn"].map((kind) => element("td", { class: `lmc-${kind}` }));
+  const cells = ["model", "sampling", "drawn"].map((kind) =>
+    element("td", { class: `lmc-${kind}` }),
+  );
   const node = element("tr", {}, name, bars, ...cells);
 
   function fill(row, scale, drawnInAll, isLastKept) {
@@ -429,7 +447,9 @@ function tableRow() {
     share.hidden = row.drawn === 0 || !row.isToken;
     share.style.left = `min(${width(row.drawn / Math.max(drawnInAll, 1))}, 100%)`;
     cells[0].textContent = percent(row.before);
-    cells[1].replaceChildren(row.cutBy ? element("span", { class: "lmc-chip" }, row.cutBy) : percent(row.after));
+    cells[1].replaceChildren(
+      row.cutBy ? element("span", { class: "lmc-chip" }, row.cutBy) : percent(row.after),
+    );
     cells[2].textContent = drawnInAll > 0 ? groupDigits(row.drawn) : "–";
   }
   return { node, fill };
@@ -448,18 +468,27 @@ function render({ model, el }) {
     model.save_changes();
   }
 
-  const sliders = SLIDERS.map((spec) => slider(model, spec, (trait, value) => set({ [trait]: value })));
+  const sliders = SLIDERS.map((spec) =>
+    slider(model, spec, (trait, value) => set({ [trait]: value })),
+  );
   const heading = element("p", { class: "lmc-context" });
   const stats = ["Tokens kept", "Entropy", "Drawn"].map((name) => {
     const value = element("span", { class: "lmc-value" });
-    return { value, node: element("p", {}, element("span", { class: "lmc-name" }, `${name} `), value) };
+    return {
+      value,
+      node: element("p", {}, element("span", { class: "lmc-name" }, `${name} `), value),
+    };
   });
   const scaleEnd = element("span");
   const head = element(
     "tr",
     {},
     element("th", { scope: "col" }, "token"),
-    element("td", { class: "lmc-scale", "aria-hidden": "true" }, element("div", {}, element("span", {}, "0"), scaleEnd)),
+    element(
+      "td",
+      { class: "lmc-scale", "aria-hidden": "true" },
+      element("div", {}, element("span", {}, "0"), scaleEnd),
+    ),
     element("th", { scope: "col", class: "lmc-model" }, "model"),
     element("th", { scope: "col", class: "lmc-sampling" }, "sampling"),
     element("th", { scope: "col", class: "lmc-drawn" }, "drawn"),
@@ -499,16 +528,18 @@ function render({ model, el }) {
   function update() {
     numbers = compute(model);
     const shown = shownRows();
-    const bars = shown.filter((row) => row.isToken).flatMap((row) => [row.before, row.after]);
-    const scale = scaleFor(Math.max(...bars));
+    const scale = scaleOf(shown);
     sliders.forEach((one) => one.update());
     heading.replaceChildren("Next token after ", element("q", {}, model.get("context")));
     heading.hidden = model.get("context") === "";
-    scaleEnd.textContent = `${100 * scale}%`;
+    scaleEnd.textContent = `${Math.round(100 * scale)}%`;
 
     const { kept, logits, nats, drawnInAll } = numbers;
     stats[0].value.textContent = `${groupDigits(kept)} of ${groupDigits(logits.length)}`;
-    stats[1].value.replaceChildren(`${inBits(nats)} bits `, element("small", {}, `${nats.toFixed(2)} nats`));
+    stats[1].value.replaceChildren(
+      `${inBits(nats)} bits `,
+      element("small", {}, `${nats.toFixed(2)} nats`),
+    );
     stats[2].value.textContent = groupDigits(drawnInAll);
 
     while (rows.length > shown.length) rows.pop().node.remove();
@@ -528,7 +559,10 @@ function render({ model, el }) {
 
   function speak() {
     clearTimeout(spoken);
-    spoken = setTimeout(() => (status.textContent = announcement(numbers, tokens())), SPOKEN_AFTER_MS);
+    spoken = setTimeout(
+      () => (status.textContent = announcement(numbers, tokens())),
+      SPOKEN_AFTER_MS,
+    );
   }
 
   function onChange() {

@@ -4,7 +4,7 @@
   "use strict";
   const modules = {};
 
-/* MODULES */
+  /* MODULES */
 
   class PageModel {
     constructor(state) {
