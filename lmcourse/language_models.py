@@ -1,4 +1,4 @@
-"""Language models that need no deep-learning library: n-grams by counting, and a feed-forward network.
+"""Language models without a deep-learning library: n-grams, and a feed-forward network.
 
 Both kinds answer the same two questions, so everything downstream takes either:
 
