@@ -38,7 +38,7 @@ AnyTokenizer = TypeVar("AnyTokenizer", bound="_Tokenizer")
 
 
 def split_pieces(text: str) -> list[str]:
-    """Cut ``text`` as GPT-2 does before byte-pair encoding: no token reaches across a cut.
+    """Return ``text`` cut as GPT-2 does before byte-pair encoding: no token reaches across a cut.
 
     Joined, the pieces are ``text`` again: ``"It's 4 o'clock."`` gives ``"It"``, ``"'s"``, ``" 4"``,
     ``" o"``, ``"'"``, ``"clock"``, ``"."``.
@@ -54,7 +54,7 @@ def split_pieces(text: str) -> list[str]:
 
 
 def count_pairs(words: Iterable[Sequence[int]], counts: Iterable[int]) -> Counter[Pair]:
-    """Count each pair of neighbouring ids, a word that occurs ``n`` times counting ``n`` times.
+    """Return the count of each pair of neighbouring ids; a word that occurs n times counts n times.
 
     Args:
         words: sequences of token ids.
@@ -71,7 +71,7 @@ def count_pairs(words: Iterable[Sequence[int]], counts: Iterable[int]) -> Counte
 
 
 def merge_pair(ids: Sequence[int], pair: Pair, new_id: int) -> list[int]:
-    """Replace each occurrence of ``pair`` in ``ids`` by ``new_id``, from left to right.
+    """Return ``ids`` with each occurrence of ``pair`` replaced by ``new_id``, from left to right.
 
     Equation: eq-language-models-bpe-merge
     """
@@ -179,7 +179,7 @@ def learn_merges(words: Sequence[bytes], counts: Sequence[int], n_merges: int) -
 
 
 def apply_merges(ids: Sequence[int], merges: Iterable[Pair]) -> list[int]:
-    """Encode the bytes of one piece by applying the merges in the order they were learned.
+    """Return the bytes of one piece, ``ids``, with ``merges`` applied in the order of learning.
 
     This is the definition; `BPETokenizer.encode` gives the same ids without trying every merge.
     """
@@ -293,7 +293,7 @@ class CharacterTokenizer(_Tokenizer):
         return cls("".join(sorted({*text, *(unknown or "")})), unknown=unknown)
 
     def encode(self, text: str) -> Int[np.ndarray, " tokens"]:
-        """Give each character's id.
+        """Return each character's id.
 
         Raises:
             TypeError: ``text`` is not a string.
@@ -312,7 +312,7 @@ class CharacterTokenizer(_Tokenizer):
         return ids
 
     def decode(self, ids: Int[np.ndarray, " tokens"] | Sequence[int]) -> str:
-        """Give the text: the one that was encoded, but for characters that became ``unknown``.
+        """Return the text: the one that was encoded, but for characters that became ``unknown``.
 
         Raises:
             TypeError: ``ids`` are not integers.
@@ -377,7 +377,7 @@ class WordTokenizer(_Tokenizer):
         return cls(words)
 
     def encode(self, text: str) -> Int[np.ndarray, " tokens"]:
-        """Give each word's id, 0 for words that are not in the vocabulary.
+        """Return each word's id, 0 for words that are not in the vocabulary.
 
         Raises:
             TypeError: ``text`` is not a string.
@@ -387,7 +387,7 @@ class WordTokenizer(_Tokenizer):
         return np.fromiter((self._ids.get(p, 0) for p in pieces), np.int64, len(pieces))
 
     def decode(self, ids: Int[np.ndarray, " tokens"] | Sequence[int]) -> str:
-        """Join the words; id 0 gives ``<unk>``.
+        """Return the words, joined; id 0 gives ``<unk>``.
 
         Raises:
             TypeError: ``ids`` are not integers.
@@ -467,7 +467,7 @@ class BPETokenizer(_Tokenizer):
         return cls(merges)
 
     def encode(self, text: str) -> Int[np.ndarray, " tokens"]:
-        """Encode any text; ``decode`` gives it back exactly.
+        """Return the ids of any text; ``decode`` gives it back exactly.
 
         Raises:
             TypeError: ``text`` is not a string.
@@ -479,7 +479,7 @@ class BPETokenizer(_Tokenizer):
         return np.fromiter(ids, np.int64)
 
     def decode(self, ids: Int[np.ndarray, " tokens"] | Sequence[int]) -> str:
-        """Join the tokens' bytes and read them as UTF-8.
+        """Return the tokens' bytes, joined and read as UTF-8.
 
         Bytes that are no UTF-8, as in a character cut short, become U+FFFD, as in GPT-2.
 
