@@ -48,4 +48,27 @@ def test_page_fits_a_phone(browser, path):
         settled(offline, path)
         wide = offline.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= PHONE["width"], f"the page is {wide} px wide"
-        assert accessibility_violations(offline.page) == []
+        assert accessibility_violations(offline.page, colours=False) == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in PAGES if "tag_clinic" in path.read_text(encoding="utf-8")],
+    ids=lambda path: path.relative_to(BOOK).as_posix(),
+)
+def test_a_clinic_is_one_box(browser, path):
+    """Its prose and its code cells touch, and look alike."""
+    with OfflinePage(browser) as offline:
+        settled(offline, path)
+        seams = offline.page.evaluate(
+            """() => [...document.querySelectorAll(".clinic + .tag_clinic, .tag_clinic + .clinic")]
+            .map((below) => [below.previousElementSibling, below].map((part) => {
+                const { borderLeft, backgroundColor } = getComputedStyle(part);
+                const { top, bottom, left } = part.getBoundingClientRect();
+                return { look: [borderLeft, backgroundColor, left], top, bottom };
+            }))"""
+        )
+        assert seams
+        for above, below in seams:
+            assert below["top"] == pytest.approx(above["bottom"], abs=1)
+            assert below["look"] == above["look"]
