@@ -125,7 +125,8 @@ def test_a_wrong_assignment_changes_nothing(name, value, message):
 def test_output_escapes_its_tokens():
     html = hostile_view()._repr_mimebundle_()[0]["text/html"]
     state, rest = re.fullmatch(
-        r'<div class="[^"]+" data-kind="SamplerView"><script type="application/json">'
+        r'<div class="lmcourse-widget mathjax_ignore tex2jax_ignore" data-kind="SamplerView">'
+        r'<script type="application/json">'
         r"([^<]*)</script>(.*)</div>",
         html,
         re.DOTALL,
@@ -364,6 +365,12 @@ def test_settings_that_the_sliders_would_not_reach(browser, book):
             unset = {"temperature": 1.0, "top_k": None, "top_p": None, "min_p": None}
             assert view.settings() == unset | settings
             view.check_numbers()
+        # An unusual value has its place among the stops.
+        view = View(page, 2)
+        view.slider("Temperature").press("ArrowRight")
+        assert view.settings()["temperature"] == 0.35
+        view.slider("Top-k").press("ArrowLeft")
+        assert view.settings()["top_k"] == 20
 
 
 @pytest.mark.browser
