@@ -1,7 +1,14 @@
-"""Fixtures that every test file shares."""
+"""What every test file shares."""
+
+import os
 
 import jaxtyping
 import pytest
+from hypothesis import settings
+
+# No test fails for being slow. In CI the same examples are tried every time.
+settings.register_profile("lmcourse", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("lmcourse")
 
 
 @pytest.fixture(autouse=True)

@@ -477,7 +477,7 @@ def test_passages_across_paragraphs_and_of_exact_length_are_found():
     assert _overlap.without_shared_passages([halves], [other]) == ["kept\n\nkept too"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     texts=st.lists(st.text("ab \n", max_size=60), max_size=3), other=st.text("ab \n", max_size=40)
 )

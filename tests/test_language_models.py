@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from nltk.lm import KneserNeyInterpolated, Laplace, Lidstone, Vocabulary
 from nltk.util import everygrams
@@ -80,7 +80,6 @@ def test_perplexity_equals_nltk(texts):
     np.testing.assert_allclose(ours_perplexity, peer.perplexity(trigrams), rtol=1e-10)
 
 
-@settings(deadline=None)
 @given(
     ids=st.lists(st.integers(0, 4), min_size=1, max_size=40),
     context=st.lists(st.integers(0, 4), max_size=6),

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import tokenizers as hf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lmcourse import tokenizers
@@ -82,7 +82,6 @@ def test_pieces_are_cut_as_gpt2_cuts_them():
 
 
 @given(settled_text)
-@settings(deadline=None)
 def test_pieces_equal_hugging_faces_on_any_text(text):
     ours, end = [], 0
     for piece in split_pieces(text):
@@ -119,7 +118,6 @@ def test_merges_of_the_textbook_example():
 
 
 @given(repetitive, st.integers(0, 40))
-@settings(deadline=None)
 def test_both_tiers_learn_the_same_merges(text, n_merges):
     words = words_of(text)
     assert learn_merges(*words, n_merges) == learn_merges_reference(*words, n_merges)
@@ -169,13 +167,11 @@ def test_the_corpus_gets_hugging_faces_ids(austen, bpe, hf_bpe):
 
 
 @given(settled_text)
-@settings(deadline=None)
 def test_any_text_gets_hugging_faces_ids(bpe, hf_bpe, text):
     assert bpe.encode(text).tolist() == hf_bpe.encode(text).ids
 
 
 @given(repetitive, st.text(alphabet="aab", max_size=60))
-@settings(deadline=None)
 def test_encoding_applies_the_merges_in_their_order(training_text, piece):
     tokenizer = BPETokenizer.train(training_text + " ", 290)
     merges = learn_merges(*words_of(training_text + " "), 34)
@@ -202,7 +198,6 @@ def test_the_cache_changes_nothing_and_stays_small(bpe, austen, monkeypatch):
 
 
 @given(st.text())
-@settings(deadline=None)
 def test_bpe_gives_any_text_back(bpe, text):
     assert bpe.decode(bpe.encode(text)) == text
 
