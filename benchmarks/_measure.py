@@ -15,6 +15,7 @@ from typing import Any
 from lmcourse import _files
 
 RESULTS = Path(__file__).parent / "results"
+LOAD_BEFORE = os.getloadavg()[0]
 
 
 def best_times(
@@ -47,10 +48,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def machine(packages: Iterable[str]) -> str:
-    """Describe in one line the processor, Python and the versions of ``packages``."""
+    """Describe the processor, how busy it was before, Python and the versions of ``packages``."""
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return (
-        f"{_processor()}, {os.cpu_count()} cores, {platform.system()}; "
+        f"{_processor()}, {os.cpu_count()} cores, {platform.system()}, "
+        f"load average {LOAD_BEFORE:.1f} before the run; "
         f"Python {platform.python_version()}, {versions}"
     )
 
