@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lmcourse import _files
 from lmcourse.data import FOLDER, Chapter, CorpusFileError, _parse, read_content
 
 _TABLE_START = "<!-- checksums: written by build.py -->"
@@ -415,13 +416,13 @@ def save(name: str, content: bytes, folder: Path = FOLDER) -> None:
     except (FileNotFoundError, ValueError, AttributeError):
         old = {}
     checksums = dict(sorted((old | {name: entry}).items()))
-    _write(folder / f"{name}.jsonl.xz", packed)
-    _write(folder / "checksums.json", (json.dumps(checksums, indent=2) + "\n").encode())
+    _files.write_bytes(folder / f"{name}.jsonl.xz", packed)
+    _files.write_text(folder / "checksums.json", json.dumps(checksums, indent=2) + "\n")
     readme = folder / "README.md"
     before, _, rest = readme.read_text("utf-8").partition(_TABLE_START)
     _, _, after = rest.partition(_TABLE_END)
     table = checksum_table(checksums)
-    _write(readme, f"{before}{_TABLE_START}\n\n{table}\n{_TABLE_END}{after}".encode())
+    _files.write_text(readme, f"{before}{_TABLE_START}\n\n{table}\n{_TABLE_END}{after}")
 
 
 def checksum_table(checksums: dict[str, dict[str, Any]]) -> str:
@@ -502,13 +503,6 @@ def _run(command: list[str], folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode != 0:
         raise CannotRebuildError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file so that no reader ever sees half of it."""
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
 
 
 if __name__ == "__main__":
