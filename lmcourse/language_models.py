@@ -431,14 +431,14 @@ def feed_forward_loss_and_gradients(
     d_logits[rows, targets] -= 1
     d_logits /= batch
     d_h = d_logits @ parameters["output_weight"].T  # [batch, hidden]
-    d_z = d_h * (1 - h**2)  # [batch, hidden]: through the tanh
-    d_x = (d_z @ hidden_weight.T).reshape(-1, embed)  # [batch * window, embed]
+    d_a = d_h * (1 - h**2)  # [batch, hidden]: through the tanh
+    d_x = (d_a @ hidden_weight.T).reshape(-1, embed)  # [batch * window, embed]
     d_embedding = np.zeros_like(embedding)  # [vocab + 1, embed]
     np.add.at(d_embedding, windows.reshape(-1), d_x)  # a token met twice gets both gradients
     return loss, {
         "embedding": d_embedding,
-        "hidden_weight": x.T @ d_z,
-        "hidden_bias": d_z.sum(axis=0),
+        "hidden_weight": x.T @ d_a,
+        "hidden_bias": d_a.sum(axis=0),
         "output_weight": h.T @ d_logits,
         "output_bias": d_logits.sum(axis=0),
     }
