@@ -108,6 +108,16 @@ def test_kneser_ney_counts_neighbours_not_occurrences():
     assert p[fog] > p[francisco]
 
 
+def test_each_order_estimates_its_own_discount():
+    # Bigrams: 01 02 10 20 occur once, 00 twice. Left neighbours: 0 has three, 1 and 2 have one.
+    text = np.array([0, 0, 0, 1, 0, 2, 0])
+    estimated = NGramModel(2, 3).fit(text)
+    given = NGramModel(2, 3, discount=[2 / (2 + 2 * 0), 4 / (4 + 2 * 1)]).fit(text)
+    np.testing.assert_array_equal(
+        estimated.token_log_probabilities(text), given.token_log_probabilities(text)
+    )
+
+
 def test_maximum_likelihood_is_the_relative_frequency():
     model = NGramModel(2, 3, smoothing="add-k", k=0).fit(np.array([0, 1, 0, 1, 0, 2]))
     np.testing.assert_array_equal(model.probabilities(np.array([0])), [0, 2 / 3, 1 / 3])
@@ -189,6 +199,19 @@ def test_training_learns_a_cycle_and_leaves_the_learning_rate_alone(optimizer):
     np.testing.assert_array_equal(generate(model, np.array([0, 1, 2]), 5, top_k=1), [3, 4, 0, 1, 2])
 
 
+def test_the_learning_rate_falls_in_a_line():
+    rates = []
+
+    class Recorder:
+        learning_rate = 2.0
+
+        def step(self, parameters, gradients):
+            rates.append(self.learning_rate)
+
+    train(tiny_model(), np.arange(20) % 5, Recorder(), steps=4, batch_size=2)
+    assert rates == [2.0, 1.5, 1.0, 0.5]
+
+
 def test_the_same_seed_trains_the_same_model():
     runs = [
         train(tiny_model(), np.arange(50) % 5, SGD(0.1), steps=5, batch_size=4, seed=3)
@@ -206,6 +229,13 @@ def test_generation_follows_the_model():
     assert abs(np.mean(ids[::2] == 2) - expected) < 5 * error
     np.testing.assert_array_equal(ids, generate(model, np.array([0]), 4000, seed=5))
     assert set(generate(model, np.array([0]), 50, top_k=1)) == {0, 1}
+
+
+@pytest.mark.parametrize("only_the_best", [{"temperature": 1e-3}, {"top_p": 1e-3}, {"min_p": 1.0}])
+def test_generation_passes_its_settings_on(only_the_best):
+    model = NGramModel(2, 3, smoothing="add-k", k=0).fit(np.array([0, 1] * 30 + [0, 2] * 20 + [0]))
+    assert set(generate(model, np.array([0]), 60)) == {0, 1, 2}
+    assert set(generate(model, np.array([0]), 60, **only_the_best)) == {0, 1}
 
 
 def test_bits_per_byte_of_a_uniform_model_counts_bytes_not_characters():
