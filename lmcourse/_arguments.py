@@ -113,17 +113,17 @@ def place(name: str, index: Iterable[Any]) -> str:
     return f"{name}[{index}]" if index else name
 
 
-def writable_parameters(parameters: Any) -> None:
-    """Check that every parameter is an array of float32 or float64 that can be updated in place.
+def writable_arrays(name: str, arrays: Any) -> None:
+    """Check that every one of ``arrays`` is of float32 or float64 and can be updated in place.
 
     Raises:
-        TypeError: ``parameters`` is not a mapping, or one of them is something else.
+        TypeError: ``arrays`` is not a mapping, or one of them is something else.
         ValueError: one is read-only.
     """
-    if not isinstance(parameters, Mapping):
-        raise TypeError(f"parameters must map names to arrays, got {_describe(parameters)}")
-    for name, value in parameters.items():
-        label = f"parameters[{name!r}]"
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"{name} must map names to arrays, got {_describe(arrays)}")
+    for key, value in arrays.items():
+        label = f"{name}[{key!r}]"
         if not isinstance(value, np.ndarray) or value.dtype not in (np.float32, np.float64):
             raise TypeError(
                 f"{label} must be an array of float32 or float64, got {_describe(value)}"

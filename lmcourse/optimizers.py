@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from lmcourse._arguments import gradients_for, number, writable_parameters
+from lmcourse._arguments import finite_array, gradients_for, number, writable_arrays
 
 Arrays = dict[str, Float[np.ndarray, "*_"]]
 
@@ -50,7 +50,7 @@ class _Optimizer:
                 holds NaN or infinity; a parameter is read-only, or had another shape or type in
                 an earlier step.
         """
-        writable_parameters(parameters)
+        writable_arrays("parameters", parameters)
         gradients = gradients_for(parameters, gradients)
         for name, parameter in parameters.items():
             kind = f"{parameter.dtype} {parameter.shape}"
@@ -207,3 +207,40 @@ class AdamW(Adam):
         """Shrink the parameter instead, and return the gradient as it is."""
         parameter *= 1 - self.learning_rate * self.weight_decay
         return gradient
+
+
+def clip_by_global_norm(gradients: Arrays, max_norm: float) -> float:
+    """Scale all gradients down together, in place, if their global norm is above ``max_norm``.
+
+    The global norm is that of the vector in which all gradients stand end to end. All are
+    multiplied by the same number, so the direction of the step stays as it is.
+
+    Equation: eq-rnn-clip
+
+    Source: Pascanu, Mikolov and Bengio 2013.
+
+    Args:
+        gradients: arrays by name, as ``step`` takes them.
+        max_norm: the largest norm that is left alone, above 0.
+
+    Returns:
+        The global norm before clipping.
+
+    Raises:
+        TypeError: a gradient is not an array of float32 or float64, or ``max_norm`` not a number.
+        ValueError: a gradient is read-only or holds NaN or infinity, or ``max_norm`` is not above
+            0.
+    """
+    max_norm = number("max_norm", max_norm, above=0)
+    writable_arrays("gradients", gradients)
+    # Each array's norm before the sum of squares: large entries would overflow when squared.
+    norms = [
+        np.linalg.norm(finite_array(f"gradients[{name!r}]", gradient).astype(np.float64))
+        for name, gradient in gradients.items()
+        if gradient.size
+    ]
+    norm = float(np.linalg.norm(norms))
+    if norm > max_norm:
+        for gradient in gradients.values():
+            gradient *= max_norm / norm
+    return norm
