@@ -655,7 +655,7 @@ def generate(
     return ids
 
 
-class GradientFlow(NamedTuple):
+class FlowNorms(NamedTuple):
     """How strongly one prediction depends on each earlier step.
 
     Attributes:
@@ -667,7 +667,7 @@ class GradientFlow(NamedTuple):
     inputs: np.ndarray
 
 
-def gradient_flow(model: RecurrentModel, ids: Int[np.ndarray, " time"]) -> GradientFlow:
+def gradient_flow(model: RecurrentModel, ids: Int[np.ndarray, " time"]) -> FlowNorms:
     """Measure how the loss on a text's last token depends on each token before it.
 
     The gradient with respect to h_t is the gradient at the last state times the product of the
@@ -699,7 +699,7 @@ def gradient_flow(model: RecurrentModel, ids: Int[np.ndarray, " time"]) -> Gradi
         tape, np.zeros_like(hidden_states), d_logits @ model.parameters["output_weight"].T
     )
     norms = (np.linalg.norm(d[0], axis=-1) for d in (back.hidden_states, back.x))
-    return GradientFlow(*norms)
+    return FlowNorms(*norms)
 
 
 def spectral_radius(matrix: Float[np.ndarray, "size size"]) -> float:
