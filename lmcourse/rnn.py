@@ -399,7 +399,8 @@ class RecurrentModel:
             ValueError: ``ids`` is empty, an id is out of range, or a shape does not fit.
         """
         hidden_states, state, _ = self._read(ids, state, mask)
-        return self._score(hidden_states), state
+        # One product a step, time-major: a longer text must not change the last bits.
+        return self._score(hidden_states.transpose(1, 0, 2)).transpose(1, 0, 2), state
 
     def loss_and_gradients(
         self,
