@@ -173,8 +173,10 @@ class _RecurrentLayer:
             "recurrent_weight": tape.states[:-1].reshape(-1, self.hidden_size).T @ flat_h,
             "bias": flat_x.sum(axis=0),
         }
-        d_x = (d_from_x @ self.parameters["input_weight"].T).transpose(1, 0, 2)
-        return LayerGradients(parameters, d_x, d_state, d_states.transpose(1, 0, 2))
+        d_x = (flat_x @ self.parameters["input_weight"].T).reshape(tape.x.shape)
+        return LayerGradients(
+            parameters, d_x.transpose(1, 0, 2), d_state, d_states.transpose(1, 0, 2)
+        )
 
 
 class RNN(_RecurrentLayer):
@@ -297,36 +299,35 @@ class GRU(_RecurrentLayer):
         inside = np.empty_like(states[1:])  # [time, batch, hidden]: h U_n + c
         for t in range(len(x)):
             from_h = states[t] @ recurrent  # [batch, 3 * hidden]
-            r_and_z, n = gates[t, :, : 2 * hidden], gates[t, :, 2 * hidden :]
-            r_and_z += from_h[:, : 2 * hidden]
-            _sigmoid(r_and_z)
+            inside[t] = from_h[:, 2 * hidden :] + self.parameters["candidate_bias"]
+            r_and_z = _sigmoid(gates[t, :, : 2 * hidden] + from_h[:, : 2 * hidden])
             r, z = r_and_z[:, :hidden], r_and_z[:, hidden:]
-            np.add(from_h[:, 2 * hidden :], self.parameters["candidate_bias"], out=inside[t])
-            n += r * inside[t]
-            np.tanh(n, out=n)
-            np.add(n, z * (states[t] - n), out=states[t + 1])  # (1 - z) n + z h
+            n = np.tanh(gates[t, :, 2 * hidden :] + r * inside[t])
+            states[t + 1] = n + z * (states[t] - n)  # (1 - z) n + z h
+            gates[t, :, : 2 * hidden], gates[t, :, 2 * hidden :] = r_and_z, n
             _keep_at_padding(states, t, mask)
         return states, {"r, z, n": gates, "inside": inside}
 
     def _backward(self, tape, d_outputs, d_h):
         hidden, (x, states, mask, gates) = self.hidden_size, tape
         back = np.ascontiguousarray(self.parameters["recurrent_weight"].T)
+        r, z, n = np.split(gates["r, z, n"], 3, axis=2)  # [time, batch, hidden] each
         d_states = np.empty_like(states[1:])
         d_from_x = np.empty_like(gates["r, z, n"])  # [time, batch, 3 * hidden]
         d_from_h = np.empty_like(d_from_x)  # the same but for the candidate's block
         for t in reversed(range(len(x))):
-            r, z, n = np.split(gates["r, z, n"][t], 3, axis=1)
             d_h = d_states[t] = d_h + d_outputs[t]
             d_new, d_h = _split_at_padding(d_h, t, mask)
-            d_n = d_new * (1 - z) * (1 - n**2)  # through the tanh
+            d_n = d_new * (1 - z[t]) * (1 - n[t] ** 2)  # through the tanh
             d_r = d_n * gates["inside"][t]
-            d_z = d_new * (states[t] - n)
-            d_from_x[t, :, :hidden] = d_r * r * (1 - r)  # through the sigmoids
-            d_from_x[t, :, hidden : 2 * hidden] = d_z * z * (1 - z)
+            d_z = d_new * (states[t] - n[t])
+            d_from_x[t, :, :hidden] = d_r * r[t] * (1 - r[t])  # through the sigmoids
+            d_from_x[t, :, hidden : 2 * hidden] = d_z * z[t] * (1 - z[t])
             d_from_x[t, :, 2 * hidden :] = d_n
             d_from_h[t] = d_from_x[t]
-            d_from_h[t, :, 2 * hidden :] *= r
-            d_h = d_h + d_new * z + d_from_h[t] @ back  # the short path, and the one through gates
+            d_from_h[t, :, 2 * hidden :] *= r[t]
+            # To h_{t-1} by the short path, and by the one through the gates.
+            d_h = d_h + d_new * z[t] + d_from_h[t] @ back
         result = self._gradients(tape, d_from_x, d_from_h, d_h, d_states)
         inside = d_from_h[:, :, 2 * hidden :]
         result.parameters["candidate_bias"] = inside.sum(axis=(0, 1))
@@ -455,10 +456,13 @@ class RecurrentModel:
         flat_h = hidden_states.reshape(-1, self.layer.hidden_size)  # [batch * time, hidden]
         flat_d = d_logits.reshape(-1, self.vocab_size)  # [batch * time, vocab]
         back = self.layer.backward(tape, d_logits @ self.parameters["output_weight"].T)
-        d_embedding = np.zeros_like(self.parameters["embedding"])
-        np.add.at(d_embedding, np.asarray(ids), back.x)  # a token met twice gets both gradients
+        # A token met twice gets both gradients. np.add.at is fast in one dimension only.
+        size = self.layer.input_size
+        d_embedding = np.zeros(self.vocab_size * size, self.layer.dtype)
+        entries = np.asarray(ids)[..., None] * size + np.arange(size)  # [batch, time, input]
+        np.add.at(d_embedding, entries.reshape(-1), back.x.reshape(-1))
         gradients = {
-            "embedding": d_embedding,
+            "embedding": d_embedding.reshape(self.vocab_size, size),
             **back.parameters,
             "output_weight": flat_h.T @ flat_d,
             "output_bias": flat_d.sum(axis=0),
@@ -757,12 +761,9 @@ def _start(recurrent_start: str, size: int, rng: np.random.Generator) -> np.ndar
     return orthogonal_matrix(size, rng)
 
 
-def _sigmoid(a: np.ndarray) -> None:
-    """Turn ``a`` into 1 / (1 + exp(-a)) in place, by the tanh, which cannot overflow."""
-    a *= 0.5
-    np.tanh(a, out=a)
-    a *= 0.5
-    a += 0.5
+def _sigmoid(a: np.ndarray) -> np.ndarray:
+    """Return 1 / (1 + exp(-a)), by the tanh, which cannot overflow."""
+    return 0.5 * np.tanh(0.5 * a) + 0.5
 
 
 def _keep_at_padding(states, t: int, mask) -> None:
