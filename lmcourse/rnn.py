@@ -456,13 +456,8 @@ class RecurrentModel:
         flat_h = hidden_states.reshape(-1, self.layer.hidden_size)  # [batch * time, hidden]
         flat_d = d_logits.reshape(-1, self.vocab_size)  # [batch * time, vocab]
         back = self.layer.backward(tape, d_logits @ self.parameters["output_weight"].T)
-        # A token met twice gets both gradients. np.add.at is fast in one dimension only.
-        size = self.layer.input_size
-        d_embedding = np.zeros(self.vocab_size * size, self.layer.dtype)
-        entries = np.asarray(ids)[..., None] * size + np.arange(size)  # [batch, time, input]
-        np.add.at(d_embedding, entries.reshape(-1), back.x.reshape(-1))
         gradients = {
-            "embedding": d_embedding.reshape(self.vocab_size, size),
+            "embedding": self._embedding_gradient(ids, back.x),
             **back.parameters,
             "output_weight": flat_h.T @ flat_d,
             "output_bias": flat_d.sum(axis=0),
@@ -536,6 +531,15 @@ class RecurrentModel:
 
     def _score(self, hidden_states):
         return hidden_states @ self.parameters["output_weight"] + self.parameters["output_bias"]
+
+    def _embedding_gradient(self, ids, d_x):
+        """Add up what each token's vector gets: a token met twice gets both gradients."""
+        size = self.layer.input_size
+        gradient = np.zeros(self.vocab_size * size, self.layer.dtype)
+        # In one dimension, where np.add.at is several times as fast as row by row.
+        entries = np.asarray(ids, np.int64)[..., None] * size + np.arange(size)
+        np.add.at(gradient, entries.reshape(-1), d_x.reshape(-1))
+        return gradient.reshape(self.vocab_size, size)
 
     def _next_logits(self, state):
         """Return the logits of the token that comes after ``state``, [vocab], in float64."""

@@ -446,6 +446,15 @@ def test_float32_losses_and_gradients_equal_float64(kind):
         np.testing.assert_allclose(gradient, exact_gradients[name], rtol=1e-4, atol=1e-6)
 
 
+def test_the_integer_type_of_ids_does_not_matter():
+    model = small_model(RNN, embed=50)  # 5 * 50 entries of the embedding are too many for int8
+    ids = np.random.default_rng(0).integers(VOCAB, size=(2, 4))
+    _, gradients, _ = model.loss_and_gradients(ids, ids)
+    _, others, _ = model.loss_and_gradients(ids.astype(np.int8), ids.astype(np.int8))
+    for name, gradient in gradients.items():
+        np.testing.assert_array_equal(gradient, others[name])
+
+
 @both_kinds
 def test_model_and_layer_share_their_parameters(kind):
     model = small_model(kind)
