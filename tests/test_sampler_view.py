@@ -2,19 +2,11 @@
 
 import csv
 import json
-import os
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from nbformat import v4
 from PIL import Image
 from scipy.stats import chisquare
 
@@ -23,15 +15,16 @@ from lmcourse.book import extension
 from lmcourse.probability import entropy, sampling_distribution, softmax
 from lmcourse.widgets import SamplerView
 from tests.chromium import OfflinePage, accessibility_violations, launch
-from tests.notebooks import ROOT, code, markdown, notebook
 from tests.sampler_views import HOSTILE, hostile_view, large_view
+from tests.widget_pages import (
+    PHONE,
+    Lab,
+    build_book,
+    jupyterlab,
+    opened,
+    stored_output_of_a_new_process,
+)
 
-BIN = Path(sys.executable).parent
-LANGUAGE = {
-    "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
-    "language_info": {"name": "python", "pygments_lexer": "ipython3"},
-}
-PHONE = {"viewport": {"width": 390, "height": 844}}
 # Settings that lie on no stop of the sliders, or at the ends of what is allowed.
 UNUSUAL_SETTINGS = [
     {"temperature": 1e-3},
@@ -136,25 +129,13 @@ def test_output_escapes_its_tokens():
 
 
 def test_stored_output_is_the_same_in_every_process():
-    program = (
-        "import sys; from tests.sampler_views import hostile_view, large_view\n"
-        "for view in (hostile_view(), large_view(top_k=7)):\n"
-        "    data, metadata = view._repr_mimebundle_()\n"
-        "    del data['application/vnd.jupyter.widget-view+json']\n"
-        "    sys.stdout.buffer.write(repr((sorted(data.items()), metadata)).encode())"
+    imports = "from tests.sampler_views import hostile_view, large_view"
+    views = ["hostile_view()", "large_view(top_k=7)"]
+    first, second = (
+        stored_output_of_a_new_process(views, imports, hash_seed=seed) for seed in (1, 2)
     )
-    stored = [
-        subprocess.run(
-            [sys.executable, "-c", program],
-            env={**os.environ, "PYTHONHASHSEED": str(seed)},
-            cwd=ROOT,
-            capture_output=True,
-            check=True,
-        ).stdout
-        for seed in (1, 2)
-    ]
-    assert stored[0] == stored[1]
-    assert b"SamplerView(15 tokens" in stored[0]
+    assert first == second
+    assert "SamplerView(15 tokens" in first
 
 
 @pytest.mark.parametrize(
@@ -243,42 +224,11 @@ def test_the_module_computes_what_the_package_computes(browser):
 # --- The built page, without a kernel ---------------------------------------------------------
 
 
-def stored_output(view: SamplerView):
-    data, _ = view._repr_mimebundle_()
-    return v4.new_output(
-        "execute_result",
-        data={kind: data[kind] for kind in ("text/plain", "text/html")},
-        execution_count=1,
-    )
-
-
-def write_page(path: Path, title: str, views: list[SamplerView]) -> None:
-    cells = [code("view", outputs=[stored_output(view)]) for view in views]
-    page = notebook(markdown(f"# {title}\n\nIn $p(x)$ the $x$ is a token."), *cells)
-    page.metadata.update(LANGUAGE)
-    path.write_text(json.dumps(page), encoding="utf-8")
-
-
 @pytest.fixture(scope="module")
 def book(tmp_path_factory) -> Path:
-    """A small book with the real settings; returns the folder of its pages."""
-    folder = tmp_path_factory.mktemp("book")
-    (folder / "_config.yml").write_bytes((ROOT / "_config.yml").read_bytes())
-    (folder / "references.bib").write_text("", encoding="utf-8")
-    (folder / "_toc.yml").write_text(
-        "format: jb-book\nroot: plain\nchapters: [{file: hostile}, {file: unusual}]\n", "utf-8"
-    )
-    (folder / "plain.md").write_text("# A page without a widget\n\nWords.\n", "utf-8")
-    write_page(folder / "hostile.ipynb", "Hostile", [hostile_view(), large_view(seed=3)])
     unusual = [large_view(**settings) for settings in UNUSUAL_SETTINGS]
-    write_page(folder / "unusual.ipynb", "Unusual", unusual)
-    subprocess.run(
-        [BIN / "jupyter-book", "build", folder, "-n", "-W", "--keep-going"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return folder / "_build" / "html"
+    pages = {"hostile": [hostile_view(), large_view(seed=3)], "unusual": unusual}
+    return build_book(tmp_path_factory.mktemp("book"), pages)
 
 
 class View:
@@ -331,17 +281,6 @@ class View:
         bits = entropy(sampling) / np.log(2)
         assert stats[0] == f"{kept} of {len(sampling)}"
         assert stats[1] == f"{bits:.2f} bits {entropy(sampling):.2f} nats"
-
-
-@contextmanager
-def opened(browser, path: Path, **options):
-    """Open a page from disk; nothing may leave the machine, nothing may be complained of."""
-    with OfflinePage(browser, **options) as offline:
-        offline.page.goto(path.as_uri())
-        offline.page.wait_for_load_state("load")
-        yield offline.page
-        assert offline.refused == []
-        assert offline.errors == []
 
 
 @pytest.mark.browser
@@ -558,120 +497,18 @@ LAB_CELLS = (
     "print(json.dumps(state | {'p': view.probabilities.tolist(), 'counts': view.counts.tolist()}))",
     "view.temperature, view.min_p = 2.5, 0.2",
 )
-QUIET_LAB = {"fetchNews": "false", "checkForUpdates": False}
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory) -> str:
-    """A running JupyterLab with a notebook; the address of the notebook."""
-    home = tmp_path_factory.mktemp("lab")
-    settings = home / "settings" / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text(json.dumps(QUIET_LAB), "utf-8")
-    page = notebook(*LAB_CELLS)
-    page.metadata.update(LANGUAGE)
-    for cell in page.cells:
-        cell.execution_count = None
-    (home / "view.ipynb").write_text(json.dumps(page), encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folders = {
-        "HOME": home,
-        "IPYTHONDIR": home / "ipython",
-        "JUPYTER_CONFIG_DIR": home / "config",
-        "JUPYTER_DATA_DIR": home / "data",
-        "JUPYTER_RUNTIME_DIR": home / "runtime",
-        "JUPYTERLAB_SETTINGS_DIR": home / "settings",
-        "JUPYTERLAB_WORKSPACES_DIR": home / "workspaces",
-        "PYTHONPATH": ROOT,
-    }
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
-    options = {
-        "ServerApp.ip": "127.0.0.1",
-        "ServerApp.port": port,
-        "ServerApp.port_retries": 0,
-        "ServerApp.root_dir": home,
-        "IdentityProvider.token": "sampler",
-        "LabApp.expose_app_in_browser": True,
-        "LabApp.extension_manager": "readonly",
-    }
-    log = home / "log.txt"
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            [*command, *(f"--{name}={value}" for name, value in options.items())],
-            env={**os.environ, **{name: str(path) for name, path in folders.items()}},
-            cwd=home,
-            stdout=output,
-            stderr=output,
-        )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait_for_server(f"{address}/api/status?token=sampler", server, log)
-        yield f"{address}/lab/tree/view.ipynb?token=sampler"
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-
-
-def wait_for_server(address: str, server: subprocess.Popen, log: Path) -> None:
-    for _ in range(240):
-        if server.poll() is not None:
-            break
-        try:
-            with urllib.request.urlopen(address, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.25)
-    pytest.fail(f"JupyterLab did not start:\n{log.read_text(encoding='utf-8')}")
-
-
-class Lab:
-    """A notebook open in JupyterLab."""
-
-    def __init__(self, page, address: str):
-        self.page = page
-        page.goto(address)
-        self.wait_until_idle()
-        self.command("notebook:run-all-cells")
-        self.view = View(page)
-        self.view.root.wait_for(timeout=60_000)
-        page.wait_for_function("document.querySelector('.jp-OutputArea-output pre')")
-
-    def wait_until_idle(self) -> None:
-        context = "window.jupyterapp?.shell?.currentWidget?.sessionContext"
-        idle = f"{context}?.isReady && {context}.session?.kernel?.status === 'idle'"
-        self.page.wait_for_function(idle, timeout=60_000)
-
-    def command(self, name: str, **arguments) -> None:
-        # Without waiting for its promise, which some commands settle late or never.
-        call = "([name, args]) => { window.jupyterapp.commands.execute(name, args); }"
-        self.page.evaluate(call, [name, arguments])
-
-    def run(self, index: int) -> None:
-        """Run one cell and wait until the kernel has done so."""
-        cell = self.page.locator(".jp-Notebook .jp-CodeCell").nth(index)
-        prompt = cell.locator(".jp-InputPrompt")
-        before = prompt.text_content()
-        cell.locator(".jp-InputArea-editor").click()
-        self.command("notebook:run-cell")
-        self.page.wait_for_function(
-            "([prompt, before]) => ![before, '[*]:'].includes(prompt.textContent)",
-            arg=[prompt.element_handle(), before],
-        )
-        self.wait_until_idle()
-
-    def kernel_state(self) -> dict:
-        """What the notebook's second cell prints of the view."""
-        self.run(1)
-        printed = self.page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea-output pre")
-        return json.loads(printed.last.text_content())
+    with jupyterlab(tmp_path_factory.mktemp("lab"), LAB_CELLS) as address:
+        yield address
 
 
 @pytest.mark.browser
 def test_live_in_jupyterlab(browser, lab):
     with OfflinePage(browser, viewport={"width": 1280, "height": 1600}) as offline:
-        notebook_ = Lab(offline.page, lab)
+        notebook_ = Lab(offline.page, lab, View)
         view = notebook_.view
         # The last cell set the temperature and min-p: the page follows the kernel.
         view.root.locator(".lmc-setting", has_text="2.5").wait_for()
@@ -701,7 +538,6 @@ def test_live_in_jupyterlab(browser, lab):
         assert view.table()["drawn"].sum() == 0
 
         assert accessibility_violations(offline.page, ".lmc-sampler") == []
-        notebook_.command("apputils:change-theme", theme="JupyterLab Dark")
-        offline.page.wait_for_selector("body[data-jp-theme-light=false]", state="attached")
+        notebook_.go_dark()
         assert accessibility_violations(offline.page, ".lmc-sampler") == []
         assert offline.refused == []
