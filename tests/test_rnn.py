@@ -491,6 +491,16 @@ def test_scores_do_not_depend_on_how_much_is_held_in_memory(kind, dtype, chunk, 
     np.testing.assert_array_equal(model.state_after(ids), state)
 
 
+def test_embedding_and_output_start_with_unit_scale():
+    """Vectors of variance 1 go in, and states of entries up to 1 give logits of that size."""
+    model = RecurrentModel(300, RNN(40, 60, dtype=np.float64), seed=2)
+    np.testing.assert_allclose(model.parameters["embedding"].std(), 1, rtol=0.05)
+    np.testing.assert_allclose(model.parameters["output_weight"].std(), 60**-0.5, rtol=0.05)
+    np.testing.assert_array_equal(model.parameters["output_bias"], 0)
+    other = RecurrentModel(300, RNN(40, 60, dtype=np.float64), seed=3)
+    assert not np.array_equal(model.parameters["embedding"], other.parameters["embedding"])
+
+
 # The model as a language model
 
 
