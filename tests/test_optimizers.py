@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lmcourse.optimizers import SGD, Adam, AdamW
+from lmcourse.optimizers import SGD, Adam, AdamW, clip_by_global_norm
 
 SHAPES = {"embedding": (7, 3), "weights": (4, 1, 5), "bias": (6,), "scale": ()}
 
@@ -171,3 +171,83 @@ def test_a_schedule_that_sets_a_wrong_learning_rate_is_refused():
     with pytest.raises(TypeError, match=r"learning_rate must be a number, got str '0\.1'"):
         optimizer.learning_rate = "0.1"
     assert optimizer.learning_rate == 0.1
+
+
+def random_gradients(dtype=np.float64):
+    rng = np.random.default_rng(6)
+    return {name: np.asarray(rng.normal(size=s), dtype) for name, s in SHAPES.items()}
+
+
+def global_norm(gradients):
+    return np.linalg.norm(
+        np.concatenate([g.astype(np.float64).ravel() for g in gradients.values()])
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("max_norm", [0.1, 3.0, 100.0])
+def test_clipping_equals_torch(max_norm, dtype):
+    gradients = random_gradients(dtype)
+    tensors = [torch.zeros(g.shape, dtype=torch.from_numpy(g).dtype) for g in gradients.values()]
+    for tensor, gradient in zip(tensors, gradients.values(), strict=True):
+        tensor.grad = torch.tensor(gradient)
+    expected = torch.nn.utils.clip_grad_norm_(tensors, max_norm)
+    norm = clip_by_global_norm(gradients, max_norm)
+    assert isinstance(norm, float)
+    np.testing.assert_allclose(norm, expected.item(), rtol=1e-6)
+    for gradient, tensor in zip(gradients.values(), tensors, strict=True):
+        assert gradient.dtype == dtype
+        # torch divides by the norm plus 1e-6.
+        np.testing.assert_allclose(gradient, tensor.grad, rtol=1e-5)
+
+
+def test_clipping_reaches_the_limit_keeps_the_direction_and_works_in_place():
+    gradients, before = random_gradients(), random_gradients()
+    same_arrays = dict(gradients)
+    norm = clip_by_global_norm(gradients, 0.7)
+    np.testing.assert_allclose(norm, global_norm(before), rtol=1e-14)
+    np.testing.assert_allclose(global_norm(gradients), 0.7, rtol=1e-14)
+    for name, gradient in gradients.items():
+        assert gradient is same_arrays[name]
+        np.testing.assert_allclose(gradient * norm, before[name] * 0.7, rtol=1e-13)
+
+
+@pytest.mark.parametrize("max_norm", [5.0, 1e3])
+def test_gradients_within_the_limit_are_left_alone(max_norm):
+    gradients = {"w": np.array([3.0, 0.0]), "b": np.array(4.0), "none": np.zeros((0, 2))}
+    assert clip_by_global_norm(gradients, max_norm) == 5
+    np.testing.assert_array_equal(gradients["w"], [3, 0])
+    np.testing.assert_array_equal(gradients["b"], 4)
+
+
+@pytest.mark.parametrize(("huge", "dtype"), [(1e200, np.float64), (1e30, np.float32)])
+def test_clipping_survives_gradients_whose_squares_overflow(huge, dtype):
+    gradients = {"w": np.array([3, -4], dtype) * dtype(huge), "b": np.zeros(1, dtype)}
+    np.testing.assert_allclose(clip_by_global_norm(gradients, 10), 5 * huge, rtol=1e-6)
+    np.testing.assert_allclose(gradients["w"], [6, -8], rtol=1e-6)
+
+
+def test_no_gradient_at_all_is_not_scaled():
+    gradients = {"w": np.zeros(3)}
+    assert clip_by_global_norm(gradients, 1.0) == 0
+    np.testing.assert_array_equal(gradients["w"], 0)
+
+
+@pytest.mark.wrong_input
+@pytest.mark.parametrize(
+    ("gradients", "max_norm", "error", "message"),
+    [
+        ({"w": np.ones(2)}, 0, ValueError, "max_norm must be a finite number > 0, got 0"),
+        ({"w": np.ones(2)}, np.inf, ValueError, "max_norm must be a finite number > 0, got inf"),
+        ({"w": np.ones(2)}, "1", TypeError, "max_norm must be a number, got str '1'"),
+        ([np.ones(2)], 1, TypeError, "gradients must map names to arrays, got list"),
+        ({"w": [1.0]}, 1, TypeError, r"gradients\['w'\] must be an array of float32 or float64"),
+        ({"w": np.ones(2, int)}, 1, TypeError, r"gradients\['w'\] must be .* array of int64"),
+        ({"w": np.broadcast_to(1.0, 2)}, 1, ValueError, r"gradients\['w'\] must be writable"),
+        ({"w": np.array([1, np.nan])}, 1, ValueError, r"got nan at gradients\['w'\]\[1\]"),
+        ({"w": np.array([np.inf])}, 1, ValueError, r"got inf at gradients\['w'\]\[0\]"),
+    ],
+)
+def test_clipping_names_what_is_wrong(gradients, max_norm, error, message):
+    with pytest.raises(error, match=message):
+        clip_by_global_norm(gradients, max_norm)
