@@ -470,6 +470,19 @@ def test_lines_lie_where_the_axes_say(browser, book):
 
 
 @pytest.mark.browser
+def test_markers_lie_on_the_lines(browser, book):
+    with opened(browser, book / "hostile.html") as page:
+        flow = Flow(page, 1)
+        flow.slide("Look at", 11)
+        shapes = [("circle", "cx", "cy", 0), ("rect", "x", "y", 4)]
+        for line, (kind, x, y, half) in enumerate(shapes):
+            shape = flow.root.locator(f"svg {kind}")
+            place = [float(shape.get_attribute(name)) + half for name in (x, y)]
+            points = flow.root.locator("svg polyline").nth(line).get_attribute("points").split()
+            np.testing.assert_allclose(place, np.array(points[11].split(","), float), atol=0.06)
+
+
+@pytest.mark.browser
 def test_what_vanishes_or_overflows_is_drawn(browser, book):
     with opened(browser, book / "unusual.html") as page:
         vanishing = Flow(page, 1)  # radius 0: nothing of the RNN's gradient is left after a step
