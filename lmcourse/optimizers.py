@@ -13,6 +13,8 @@ The numbers are those of ``torch.optim`` with the same settings.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Float
 
@@ -233,13 +235,16 @@ def clip_by_global_norm(gradients: Arrays, max_norm: float) -> float:
     """
     max_norm = number("max_norm", max_norm, above=0)
     writable_arrays("gradients", gradients)
-    # Each array's norm before the sum of squares: large entries would overflow when squared.
-    norms = [
-        np.linalg.norm(finite_array(f"gradients[{name!r}]", gradient).astype(np.float64))
+    arrays = [
+        finite_array(f"gradients[{name!r}]", gradient).astype(np.float64)
         for name, gradient in gradients.items()
         if gradient.size
     ]
-    norm = float(np.linalg.norm(norms))
+    # Everything is divided by the largest entry first: the square of a large one would overflow.
+    largest = max((float(np.abs(array).max()) for array in arrays), default=0.0)
+    if largest == 0:
+        return 0.0
+    norm = largest * math.sqrt(sum(float(np.sum((array / largest) ** 2)) for array in arrays))
     if norm > max_norm:
         for gradient in gradients.values():
             gradient *= max_norm / norm

@@ -247,10 +247,10 @@ class GRU(_RecurrentLayer):
     There are two conventions for the candidate. Here, as in torch, cuDNN and Keras with its default
     ``reset_after=True``, the reset gate multiplies *after* the matrix product,
     ``n = tanh(x W_n + b_n + r (h U_n + c))``, and so the candidate has two biases that differ. In
-    Cho et al. it multiplies *before*, ``n = tanh(x W_n + b_n + (r h) U_n)``, and one bias is all
-    there is. For r and z, torch and Keras carry two biases as well, but only their sum matters:
-    ``bias`` is ``bias_ih`` plus the r and z parts of torch's ``bias_hh``, and ``candidate_bias`` is
-    the n part of ``bias_hh``.
+    the published paper of Cho et al. it multiplies *before*,
+    ``n = tanh(x W_n + b_n + (r h) U_n)``, and one bias is all there is. For r and z, torch and
+    Keras carry two biases as well, but only their sum matters: ``bias`` is ``bias_ih`` plus the r
+    and z parts of torch's ``bias_hh``, and ``candidate_bias`` is the n part of ``bias_hh``.
 
     Equations: eq-rnn-gru, eq-rnn-gru-backward
 

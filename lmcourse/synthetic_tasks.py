@@ -15,7 +15,7 @@ def delayed_copy(
     *,
     n_symbols: int = 8,
     n_fillers: int = 8,
-) -> tuple[Int[np.ndarray, "n_sequences delay+1"], Int[np.ndarray, " n_sequences"]]:
+) -> tuple[Int[np.ndarray, "n_sequences {delay}+1"], Int[np.ndarray, " n_sequences"]]:
     """Draw sequences that begin with a symbol and ask for it ``delay`` tokens later.
 
     A sequence is a symbol, ``delay - 1`` random fillers, and a cue. The answer is the symbol, so a
