@@ -487,12 +487,14 @@ def train(
     batch_size = _arguments.integer("batch_size", batch_size, at_least=1)
     rng = np.random.default_rng(_arguments.integer("seed", seed, at_least=0))
     windows, losses, peak = model.windows(ids), np.empty(steps), optimizer.learning_rate
-    for step in range(steps):
-        optimizer.learning_rate = peak * (1 - step / steps)
-        batch = rng.integers(len(ids), size=batch_size)
-        losses[step], gradients = model.loss_and_gradients(windows[batch], ids[batch])
-        optimizer.step(model.parameters, gradients)
-    optimizer.learning_rate = peak
+    try:
+        for step in range(steps):
+            optimizer.learning_rate = peak * (1 - step / steps)
+            batch = rng.integers(len(ids), size=batch_size)
+            losses[step], gradients = model.loss_and_gradients(windows[batch], ids[batch])
+            optimizer.step(model.parameters, gradients)
+    finally:  # interrupted or not, the rate is the caller's
+        optimizer.learning_rate = peak
     return losses
 
 

@@ -602,16 +602,18 @@ def train(
     losses, peak = np.empty(steps), optimizer.learning_rate
     pieces = _pieces(ids, batch_size, length, rng)
     state = None
-    for step in range(steps):
-        optimizer.learning_rate = peak * (1 - step / steps)
-        inputs, targets, fresh = next(pieces)
-        losses[step], gradients, state = model.loss_and_gradients(
-            inputs, targets, state if carry_state and not fresh else None
-        )
-        if max_norm is not None:
-            clip_by_global_norm(gradients, max_norm)
-        optimizer.step(model.parameters, gradients)
-    optimizer.learning_rate = peak
+    try:
+        for step in range(steps):
+            optimizer.learning_rate = peak * (1 - step / steps)
+            inputs, targets, fresh = next(pieces)
+            losses[step], gradients, state = model.loss_and_gradients(
+                inputs, targets, state if carry_state and not fresh else None
+            )
+            if max_norm is not None:
+                clip_by_global_norm(gradients, max_norm)
+            optimizer.step(model.parameters, gradients)
+    finally:  # interrupted or not, the rate is the caller's
+        optimizer.learning_rate = peak
     return losses
 
 

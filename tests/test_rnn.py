@@ -693,6 +693,20 @@ def test_training_learns_what_only_a_state_can_carry(kind):
     np.testing.assert_array_equal(continuation, ids[9:18])
 
 
+def test_an_interrupted_training_leaves_the_learning_rate_alone():
+    class Interrupted:
+        learning_rate = 2.0
+
+        def step(self, parameters, gradients):
+            if self.learning_rate < 2.0:  # at the second step
+                raise KeyboardInterrupt
+
+    optimizer = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        train(small_model(RNN), np.arange(40) % VOCAB, optimizer, steps=4, batch_size=2, length=4)
+    assert optimizer.learning_rate == 2.0
+
+
 def test_the_same_seed_trains_the_same_model():
     ids = np.random.default_rng(0).integers(VOCAB, size=60)
 
