@@ -14,30 +14,20 @@ import numpy as np
 from benchmarks import _measure
 from lmcourse.data import load_corpus
 from lmcourse.language_models import held_out_bits_per_byte
-from lmcourse.optimizers import Adam, clip_by_global_norm
+from lmcourse.optimizers import Adam
 from lmcourse.rnn import GRU, RNN, RecurrentModel, train
-from lmcourse.synthetic_tasks import delayed_copy
+from lmcourse.synthetic_tasks import delayed_copy_accuracy, learn_delayed_copy
 from lmcourse.tokenizers import CharacterTokenizer
 
 SEEDS = (0, 1)
 STARTS = ("orthogonal", "normal", "identity")
-CUE = 16
 
 
 def accuracy_after(layer: RNN | GRU, rate: float, delay: int, seed: int, steps: int) -> float:
     """Train on one delay, as the chapter does, and return the share of symbols remembered."""
-    model, optimizer = RecurrentModel(CUE + 1, layer, seed=seed), Adam(rate)
-    rng = np.random.default_rng(100 + seed)
-    for step in range(steps):
-        optimizer.learning_rate = rate * (1 - step / steps)
-        ids, symbols = delayed_copy(32, delay, rng)
-        targets = np.where(ids == CUE, symbols[:, None], 0)
-        _, gradients, _ = model.loss_and_gradients(ids, targets, counted=ids == CUE)
-        clip_by_global_norm(gradients, 1.0)
-        optimizer.step(model.parameters, gradients)
-    ids, symbols = delayed_copy(500, delay, np.random.default_rng(9))
-    logits, _ = model.logits(ids)
-    return float(np.mean(logits[:, -1].argmax(axis=1) == symbols))
+    model = RecurrentModel(17, layer, seed=seed)
+    learn_delayed_copy(model, Adam(rate), delay, np.random.default_rng(100 + seed), steps=steps)
+    return delayed_copy_accuracy(model, delay, np.random.default_rng(9))
 
 
 def delay_table(kind: type, starts, rates, delays, steps: int) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lmcourse import _arguments
+from lmcourse.optimizers import linear_decay
 from lmcourse.probability import bits_per_byte, log_softmax, sample, sampling_distribution
 
 SMOOTHING = ("add-k", "kneser-ney")
@@ -486,15 +487,12 @@ def train(
     steps = _arguments.integer("steps", steps, at_least=1)
     batch_size = _arguments.integer("batch_size", batch_size, at_least=1)
     rng = np.random.default_rng(_arguments.integer("seed", seed, at_least=0))
-    windows, losses, peak = model.windows(ids), np.empty(steps), optimizer.learning_rate
-    try:
-        for step in range(steps):
-            optimizer.learning_rate = peak * (1 - step / steps)
+    windows, losses = model.windows(ids), np.empty(steps)
+    with linear_decay(optimizer, steps) as counting:
+        for step in counting:
             batch = rng.integers(len(ids), size=batch_size)
             losses[step], gradients = model.loss_and_gradients(windows[batch], ids[batch])
             optimizer.step(model.parameters, gradients)
-    finally:  # interrupted or not, the rate is the caller's
-        optimizer.learning_rate = peak
     return losses
 
 
@@ -510,6 +508,9 @@ def generate(
     min_p: float | None = None,
 ) -> Int[np.ndarray, " n_tokens"]:
     """Draw tokens one at a time, each given all before it.
+
+    A model that can read on from where it stopped offers ``reader()``, a function of the tokens
+    that come next, and is asked for no more than that; any other reads the whole text each time.
 
     Equation: eq-language-models-chain-rule
 
@@ -533,15 +534,29 @@ def generate(
     context = _arguments.token_ids("context", context, model.vocab_size, allow_empty=True)
     n_tokens = _arguments.integer("n_tokens", n_tokens, at_least=0)
     rng = np.random.default_rng(_arguments.integer("seed", seed, at_least=0))
-    ids = np.concatenate([context, np.zeros(n_tokens, dtype=np.int64)])
-    for t in range(len(context), len(ids)):
+    read = model.reader() if hasattr(model, "reader") else _read_all_again(model)
+    ids, unread = np.empty(n_tokens, dtype=np.int64), context
+    for t in range(n_tokens):
         with np.errstate(divide="ignore"):
-            logits = np.log(model.probabilities(ids[:t]))
+            logits = np.log(read(unread))
         p = sampling_distribution(
             logits, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
         )
         ids[t] = sample(p, rng)
-    return ids[len(context) :]
+        unread = ids[t : t + 1]
+    return ids
+
+
+def _read_all_again(model):
+    """Stand in for ``model.reader()`` where the model has none."""
+    text = np.zeros(0, dtype=np.int64)
+
+    def read(ids):
+        nonlocal text
+        text = np.concatenate([text, ids])
+        return model.probabilities(text)
+
+    return read
 
 
 def held_out_bits_per_byte(model: LanguageModel, tokenizer, text: str) -> float:

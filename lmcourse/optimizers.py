@@ -14,11 +14,13 @@ The numbers are those of ``torch.optim`` with the same settings.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from jaxtyping import Float
 
-from lmcourse._arguments import finite_array, gradients_for, number, writable_arrays
+from lmcourse._arguments import finite_array, gradients_for, integer, number, writable_arrays
 
 Arrays = dict[str, Float[np.ndarray, "*_"]]
 
@@ -209,6 +211,40 @@ class AdamW(Adam):
         """Shrink the parameter instead, and return the gradient as it is."""
         parameter *= 1 - self.learning_rate * self.weight_decay
         return gradient
+
+
+@contextmanager
+def linear_decay(optimizer, steps: int) -> Iterator[Iterator[int]]:
+    """Count steps while the learning rate falls linearly, from the optimizer's own to zero.
+
+    However the block ends, the optimizer has its own rate again after it::
+
+        with linear_decay(optimizer, 1000) as counting:
+            for step in counting:
+                ...
+
+    Args:
+        optimizer: one of this module, or anything with a ``learning_rate``.
+        steps: how many, at least 1. The rate of step t is its ``1 - t / steps`` share.
+
+    Returns:
+        A context that gives the numbers from 0 to ``steps - 1``.
+
+    Raises:
+        TypeError: ``steps`` is not an integer.
+        ValueError: ``steps`` is below 1.
+    """
+    steps, peak = integer("steps", steps, at_least=1), optimizer.learning_rate
+
+    def count() -> Iterator[int]:
+        for step in range(steps):
+            optimizer.learning_rate = peak * (1 - step / steps)
+            yield step
+
+    try:
+        yield count()
+    finally:
+        optimizer.learning_rate = peak
 
 
 def clip_by_global_norm(gradients: Arrays, max_norm: float) -> float:

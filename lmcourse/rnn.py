@@ -2,20 +2,20 @@
 
 A layer reads a batch of sequences from left to right and hands a state from step to step.
 ``RecurrentModel`` puts an embedding before it and an output layer behind it, which makes a language
-model; ``train`` fits one to a text by truncated back-propagation through time, and ``generate``
-writes with it.
+model, and ``train`` fits one to a text by truncated back-propagation through time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from lmcourse import _arguments
-from lmcourse.optimizers import clip_by_global_norm
-from lmcourse.probability import log_softmax, sample, sampling_distribution
+from lmcourse.optimizers import clip_by_global_norm, linear_decay
+from lmcourse.probability import log_softmax
 
 RECURRENT_STARTS = ("orthogonal", "normal", "identity")
 CHUNK = 1024  # steps of a long text that are held in memory at once
@@ -477,7 +477,26 @@ class RecurrentModel:
             TypeError: ``context`` does not hold integers.
             ValueError: an id is outside ``[0, vocab_size)``.
         """
-        return np.exp(log_softmax(self._next_logits(self.state_after(context))))
+        return self.reader()(context)
+
+    def reader(self) -> Callable[[Int[np.ndarray, " time"]], Float[np.ndarray, " vocab"]]:
+        """Return a function that reads a text piece by piece.
+
+        It takes the tokens that come next, from none to many, and returns the distribution of the
+        token after them. It carries the state from call to call, so that ``generate`` of
+        ``lmcourse.language_models`` pays for one step a token.
+
+        Returns:
+            The function, at the beginning of a text.
+        """
+        state = None
+
+        def read(ids):
+            nonlocal state
+            state = self.state_after(ids, state)
+            return np.exp(log_softmax(self._next_logits(state)))
+
+        return read
 
     def token_log_probabilities(self, ids: Int[np.ndarray, " time"]) -> Float[np.ndarray, " time"]:
         """Return the log-probability of each token given all those before it.
@@ -599,12 +618,10 @@ def train(
             f"batch_size times length and one to predict, got {len(ids)}"
         )
     rng = np.random.default_rng(_arguments.integer("seed", seed, at_least=0))
-    losses, peak = np.empty(steps), optimizer.learning_rate
+    losses, state = np.empty(steps), None
     pieces = _pieces(ids, batch_size, length, rng)
-    state = None
-    try:
-        for step in range(steps):
-            optimizer.learning_rate = peak * (1 - step / steps)
+    with linear_decay(optimizer, steps) as counting:
+        for step in counting:
             inputs, targets, fresh = next(pieces)
             losses[step], gradients, state = model.loss_and_gradients(
                 inputs, targets, state if carry_state and not fresh else None
@@ -612,58 +629,7 @@ def train(
             if max_norm is not None:
                 clip_by_global_norm(gradients, max_norm)
             optimizer.step(model.parameters, gradients)
-    finally:  # interrupted or not, the rate is the caller's
-        optimizer.learning_rate = peak
     return losses
-
-
-def generate(
-    model: RecurrentModel,
-    context: Int[np.ndarray, " time"],
-    n_tokens: int,
-    *,
-    seed: int = 0,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
-) -> Int[np.ndarray, " n_tokens"]:
-    """Draw tokens one at a time, carrying the state, so that each costs one step.
-
-    The tokens are those that ``lmcourse.language_models.generate`` draws with the same seed, which
-    reads the whole text again for each.
-
-    Args:
-        model: a recurrent model.
-        context: the prompt's token ids; may be empty.
-        n_tokens: how many new tokens to draw.
-        seed: of the draws.
-        temperature: as in ``lmcourse.probability.sampling_distribution``, as are the next three.
-        top_k: keep the ``top_k`` most probable tokens.
-        top_p: keep the smallest set of tokens that holds this much probability.
-        min_p: keep tokens at least this probable relative to the most probable.
-
-    Returns:
-        The new tokens, without the prompt.
-
-    Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: an id is outside ``[0, vocab_size)`` or a number out of range.
-    """
-    n_tokens = _arguments.integer("n_tokens", n_tokens, at_least=0)
-    rng = np.random.default_rng(_arguments.integer("seed", seed, at_least=0))
-    ids, state = np.zeros(n_tokens, dtype=np.int64), model.state_after(context)
-    for t in range(n_tokens):
-        p = sampling_distribution(
-            model._next_logits(state),
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            min_p=min_p,
-        )
-        ids[t] = sample(p, rng)
-        state = model.state_after(ids[t : t + 1], state)
-    return ids
 
 
 class FlowNorms(NamedTuple):

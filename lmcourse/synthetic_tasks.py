@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Int
 
 from lmcourse import _arguments
+from lmcourse.optimizers import clip_by_global_norm, linear_decay
 
 
 def delayed_copy(
@@ -47,6 +48,61 @@ def delayed_copy(
     ids[:, 0] = rng.integers(n_symbols, size=n_sequences)
     ids[:, -1] = n_symbols + n_fillers
     return ids, ids[:, 0].copy()
+
+
+def learn_delayed_copy(
+    model, optimizer, delay: int, rng: np.random.Generator, *, steps: int, batch_size: int = 32
+) -> None:
+    """Train a model to give the symbol after the cue of ``delayed_copy``, at one delay.
+
+    Only the prediction at the cue counts. Gradients are clipped at a global norm of 1, and the
+    learning rate falls linearly to zero.
+
+    Args:
+        model: has ``parameters`` and ``loss_and_gradients(ids, targets, counted=...)``, as
+            ``lmcourse.rnn.RecurrentModel``, and 17 tokens; it is trained in place.
+        optimizer: from ``lmcourse.optimizers``.
+        delay: steps from the symbol to the cue, at least 1.
+        rng: where the sequences come from.
+        steps: number of updates.
+        batch_size: new sequences for each update.
+
+    Raises:
+        TypeError: a number is not an integer.
+        ValueError: a number is too small.
+    """
+    with linear_decay(optimizer, steps) as counting:
+        for _ in counting:
+            ids, symbols = delayed_copy(batch_size, delay, rng)
+            at_cue = np.zeros(ids.shape, dtype=bool)
+            at_cue[:, -1] = True
+            targets = np.where(at_cue, symbols[:, None], 0)
+            _, gradients, _ = model.loss_and_gradients(ids, targets, counted=at_cue)
+            clip_by_global_norm(gradients, 1.0)
+            optimizer.step(model.parameters, gradients)
+
+
+def delayed_copy_accuracy(
+    model, delay: int, rng: np.random.Generator, *, n_sequences: int = 500
+) -> float:
+    """Return the share of new sequences of ``delayed_copy`` whose symbol a model gives.
+
+    Args:
+        model: has ``logits(ids)``, as ``lmcourse.rnn.RecurrentModel``.
+        delay: steps from the symbol to the cue, at least 1.
+        rng: where the sequences come from.
+        n_sequences: how many to ask.
+
+    Returns:
+        The share for which the token with the largest logit after the cue is the symbol.
+
+    Raises:
+        TypeError: a number is not an integer.
+        ValueError: a number is too small.
+    """
+    ids, symbols = delayed_copy(n_sequences, delay, rng)
+    logits, _ = model.logits(ids)
+    return float(np.mean(logits[:, -1].argmax(axis=-1) == symbols))
 
 
 def bracket_matching(

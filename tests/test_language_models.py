@@ -212,20 +212,6 @@ def test_the_learning_rate_falls_in_a_line():
     assert rates == [2.0, 1.5, 1.0, 0.5]
 
 
-def test_an_interrupted_training_leaves_the_learning_rate_alone():
-    class Interrupted:
-        learning_rate = 2.0
-
-        def step(self, parameters, gradients):
-            if self.learning_rate < 2.0:  # at the second step
-                raise KeyboardInterrupt
-
-    optimizer = Interrupted()
-    with pytest.raises(KeyboardInterrupt):
-        train(tiny_model(), np.arange(20) % 5, optimizer, steps=4, batch_size=2)
-    assert optimizer.learning_rate == 2.0
-
-
 def test_the_same_seed_trains_the_same_model():
     runs = [
         train(tiny_model(), np.arange(50) % 5, SGD(0.1), steps=5, batch_size=4, seed=3)

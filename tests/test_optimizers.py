@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lmcourse.optimizers import SGD, Adam, AdamW, clip_by_global_norm
+from lmcourse.optimizers import SGD, Adam, AdamW, clip_by_global_norm, linear_decay
 
 SHAPES = {"embedding": (7, 3), "weights": (4, 1, 5), "bias": (6,), "scale": ()}
 
@@ -251,3 +251,29 @@ def test_no_gradient_at_all_is_not_scaled():
 def test_clipping_names_what_is_wrong(gradients, max_norm, error, message):
     with pytest.raises(error, match=message):
         clip_by_global_norm(gradients, max_norm)
+
+
+def test_linear_decay_falls_to_nothing_and_gives_the_rate_back():
+    optimizer = SGD(2.0)
+    with linear_decay(optimizer, 4) as counting:
+        rates = [(step, optimizer.learning_rate) for step in counting]
+    assert rates == [(0, 2.0), (1, 1.5), (2, 1.0), (3, 0.5)]
+    assert optimizer.learning_rate == 2.0
+
+
+def test_linear_decay_gives_the_rate_back_when_interrupted():
+    optimizer = SGD(2.0)
+    with pytest.raises(KeyboardInterrupt), linear_decay(optimizer, 4) as counting:
+        for step in counting:
+            if step == 2:
+                raise KeyboardInterrupt
+    assert optimizer.learning_rate == 2.0
+
+
+@pytest.mark.wrong_input
+def test_linear_decay_needs_a_step():
+    with (
+        pytest.raises(ValueError, match="steps must be an integer >= 1, got 0"),
+        linear_decay(SGD(1.0), 0),
+    ):
+        pass

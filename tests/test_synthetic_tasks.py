@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmcourse.synthetic_tasks import bracket_matching, delayed_copy
+from lmcourse.optimizers import Adam
+from lmcourse.rnn import GRU, RecurrentModel
+from lmcourse.synthetic_tasks import (
+    bracket_matching,
+    delayed_copy,
+    delayed_copy_accuracy,
+    learn_delayed_copy,
+)
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -150,3 +157,27 @@ def test_numbers_that_are_too_small_are_named(call, message):
 def test_numbers_that_are_no_integers_are_named(call, message):
     with pytest.raises(TypeError, match=message):
         call()
+
+
+def test_a_model_learns_to_copy_and_is_scored():
+    model = RecurrentModel(17, GRU(16, 16))
+    before = delayed_copy_accuracy(model, 3, np.random.default_rng(0))
+    optimizer = Adam(0.02)
+    learn_delayed_copy(model, optimizer, 3, np.random.default_rng(1), steps=150)
+    assert before < 0.4
+    assert delayed_copy_accuracy(model, 3, np.random.default_rng(0)) > 0.95
+    assert optimizer.learning_rate == 0.02
+
+
+@pytest.mark.parametrize(("answer", "expected"), [(0, 1.0), (-1, 0.0)])
+def test_only_the_symbol_after_the_cue_is_right(answer, expected):
+    class Model:
+        """Names the symbol at the cue and a filler before it, or the other way round."""
+
+        def logits(self, ids):
+            one_hot = np.eye(17)
+            last = one_hot[ids[:, :1] if answer == 0 else ids[:, 1:2]]
+            rest = one_hot[ids[:, 1:2] if answer == 0 else ids[:, :1]]
+            return np.concatenate([rest.repeat(ids.shape[1] - 1, axis=1), last], axis=1), None
+
+    assert delayed_copy_accuracy(Model(), 4, np.random.default_rng(0)) == expected

@@ -14,7 +14,7 @@ from lmcourse.exercises import Trial, Wrong, compare, describe, numbers
 from lmcourse.optimizers import Adam, clip_by_global_norm
 from lmcourse.probability import sample, sampling_distribution
 from lmcourse.rnn import GRU, RNN, RecurrentModel
-from lmcourse.synthetic_tasks import delayed_copy
+from lmcourse.synthetic_tasks import delayed_copy_accuracy, learn_delayed_copy
 
 exercise = functools.partial(exercises.exercise, chapter="02_rnn")
 
@@ -473,23 +473,11 @@ def _remember(make_layer, input_size, hidden_size, delays, seed):
     return Memory((layer.input_size, layer.hidden_size), first is not layer, shares)
 
 
-def _share_remembered(layer, delay, seed, *, steps=200, batch=32, peak=0.01):
+def _share_remembered(layer, delay, seed):
     """Train on symbols to copy after ``delay`` steps; return the share right of 500 new ones."""
-    rng = np.random.default_rng(seed)
-    model = RecurrentModel(17, layer, seed=seed)  # 8 symbols, 8 fillers, 1 cue
-    optimizer = Adam(peak)
-    counted = np.zeros((batch, delay + 1), bool)
-    counted[:, -1] = True  # the answer alone
-    for step in range(steps):
-        ids, answers = delayed_copy(batch, delay, rng)
-        targets = np.where(counted, answers[:, None], 0)
-        _, gradients, _ = model.loss_and_gradients(ids, targets, counted=counted)
-        clip_by_global_norm(gradients, 1.0)
-        optimizer.learning_rate = peak * (1 - step / steps)
-        optimizer.step(model.parameters, gradients)
-    ids, answers = delayed_copy(500, delay, rng)
-    logits, _ = model.logits(ids)
-    return float((logits[:, -1].argmax(axis=-1) == answers).mean())
+    rng, model = np.random.default_rng(seed), RecurrentModel(17, layer, seed=seed)
+    learn_delayed_copy(model, Adam(0.01), delay, rng, steps=200)
+    return delayed_copy_accuracy(model, delay, rng)
 
 
 def _is_layer(result, expected):
