@@ -157,7 +157,7 @@ def test_check_prints_one_line(doubling, capsys):
     [
         (None, "None (is a `return` missing?)"),
         ("[2, 5]", "'[2, 5]'"),
-        ({"a": 2}, "a dict {'a': 2}"),
+        ({"a": 2}, "{'a': 2}"),
         ([[2.0], 5.0], "a list [[2.0], 5.0]"),
         (double, "the function double"),
         (7.0, "7"),

@@ -251,10 +251,19 @@ def _attempt(task: Exercise, trial: Trial, answer: Any) -> str | None:
     remark = trial.judge(result, expected)
     names = inspect.signature(task.reference).parameters
     for name, before, after in zip(names, trial.arguments, arguments, strict=False):
-        if not np.array_equal(before, after):
+        if not _same(before, after):
             idea = "the arguments stay as they are"
             raise Wrong(f"{name} unchanged", "a change in place (work on a copy)", idea=idea)
     return remark
+
+
+def _same(before: Any, after: Any) -> bool:
+    """Whether an argument, which may hold arrays at any depth, is as it was."""
+    if isinstance(before, dict):
+        return before.keys() == after.keys() and all(_same(before[k], after[k]) for k in before)
+    if isinstance(before, (list, tuple)):
+        return len(before) == len(after) and all(map(_same, before, after))
+    return np.array_equal(before, after)
 
 
 def _raised(error: BaseException, answer: Callable) -> str:

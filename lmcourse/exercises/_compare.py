@@ -25,11 +25,15 @@ class Wrong(Exception):
 def compare(result: Any, expected: Any, *, rtol: float = 1e-6, atol: float = 1e-9) -> None:
     """Accept ``result`` if its shape and its numbers are those of ``expected``.
 
-    Lists count as arrays. Whole numbers must be equal, others to ``rtol`` or ``atol``.
+    Lists count as arrays, and a dict must have the same names, each with its array. Whole numbers
+    must be equal, others to ``rtol`` or ``atol``.
 
     Raises:
         Wrong: they are not.
     """
+    if isinstance(expected, dict):
+        _compare_by_name(result, expected, rtol=rtol, atol=atol)
+        return
     expected = np.asarray(expected)
     array = numbers(result, describe(expected))
     if array.shape != expected.shape:
@@ -40,6 +44,16 @@ def compare(result: Any, expected: Any, *, rtol: float = 1e-6, atol: float = 1e-
     same = np.isclose(array, expected, rtol=0 if whole else rtol, atol=0 if whole else atol)
     if not same.all():
         raise Wrong(*_difference(array, expected, tuple(np.argwhere(~same)[0].tolist())))
+
+
+def _compare_by_name(result: Any, expected: dict, **tolerances: float) -> None:
+    if not isinstance(result, dict) or result.keys() != expected.keys():
+        raise Wrong(describe(expected), describe(result))
+    try:
+        for name, value in expected.items():
+            compare(result[name], value, **tolerances)
+    except Wrong:
+        raise Wrong(describe(expected), describe(result)) from None
 
 
 def numbers(result: Any, expected: str) -> np.ndarray:
@@ -59,6 +73,9 @@ def numbers(result: Any, expected: str) -> np.ndarray:
 
 def describe(value: Any, *, digits: int = 4) -> str:
     """Return ``value`` as short text on one line: 4 significant digits, long arrays elided."""
+    if isinstance(value, dict):
+        items = (f"{k!r}: {describe(v, digits=digits)}" for k, v in value.items())
+        return "{" + ", ".join(items) + "}"
     if isinstance(value, (np.ndarray, np.generic, list, tuple)):
         try:
             array = np.asarray(value)
