@@ -60,19 +60,20 @@ def widget_script() -> str:
     """Return the classic script that draws the widgets of a built page.
 
     Returns:
-        JavaScript: the widgets' ES modules, each inside a function, and the page's stand-in for a
-        Jupyter model.
+        JavaScript: what the widgets share, their ES modules, each inside a function, and the page's
+        stand-in for a Jupyter model.
 
     Raises:
         ValueError: a module imports another, or does not end in one ``export default``.
     """
+    shared = (WIDGETS / "_widget.js").read_text("utf-8")
     modules = [_wrapped(kind, path) for kind, path in lmcourse.widgets.modules().items()]
     page = (STATIC / "widgets.js").read_text("utf-8")
-    return page.replace("/* MODULES */", "\n".join(modules))
+    return page.replace("/* WIDGETS */", "\n".join([shared, *modules]))
 
 
 def widget_style() -> str:
-    """Return the style sheet of all widgets."""
+    """Return the style sheet of all widgets: what they share, in ``_widget.css``, comes first."""
     return "\n".join(path.read_text("utf-8") for path in sorted(WIDGETS.glob("*.css")))
 
 

@@ -1,4 +1,4 @@
-"""What all widgets share: how they are shown, stored and escaped."""
+"""What all widgets share: how they are shown, stored, checked and escaped."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+
+from lmcourse._arguments import text
 
 FOLDER = Path(__file__).parent
 _VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "": "∅"}
@@ -48,11 +50,17 @@ class Widget(anywidget.AnyWidget):
 
 
 def script_and_style(name: str) -> tuple[str, str]:
-    """Return the ES module ``name.js`` and the style sheet ``name.css`` of this folder."""
-    return (
-        (FOLDER / f"{name}.js").read_text(encoding="utf-8"),
-        (FOLDER / f"{name}.css").read_text(encoding="utf-8"),
-    )
+    """Return a widget's ES module and its style sheet, as Jupyter needs them.
+
+    They are the files ``name.js`` and ``name.css`` of this folder, each after what all widgets
+    share, ``_widget.js`` and ``_widget.css``.
+    """
+
+    def read(kind: str) -> str:
+        files = (FOLDER / f"{part}.{kind}" for part in ("_widget", name))
+        return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+    return read("js"), read("css")
 
 
 def json_for_html(value: Any) -> str:
@@ -63,8 +71,23 @@ def json_for_html(value: Any) -> str:
     Raises:
         ValueError: ``value`` holds NaN or an infinity, which JSON does not know.
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c")
+    compact = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return compact.replace("<", "\\u003c")
+
+
+def texts(name: str, values: Iterable[Any], count: int, *, each: str) -> list[str]:
+    """Return ``values`` as a list of ``count`` strings, one for each of what ``each`` names.
+
+    Raises:
+        TypeError: ``values`` is a string, or holds something else than strings.
+        ValueError: a string is not valid Unicode, or there are more or fewer than ``count``.
+    """
+    if isinstance(values, str):
+        raise TypeError(f"{name} must be a sequence of strings, got the string {values!r:.60}")
+    values = [text(f"{name}[{i}]", value) for i, value in enumerate(values)]
+    if len(values) != count:
+        raise ValueError(f"{name} must be {count} strings, one for each {each}, got {len(values)}")
+    return values
 
 
 def visible(token: str) -> str:

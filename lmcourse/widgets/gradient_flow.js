@@ -1,5 +1,5 @@
 // GradientFlow: how far back a prediction's gradient reaches, in an RNN and in a GRU.
-// An ES module without imports: Jupyter runs it through anywidget, the book wraps it into its page.
+// Read it with _widget.js, which stands before it in Jupyter's module and in the book's pages.
 
 // --- The arithmetic, to be read beside lmcourse/rnn.py ---------------------------------------
 
@@ -17,13 +17,6 @@ function times(v, matrix) {
 
 /** The row vector v times the transposed matrix. */
 const timesTransposed = (v, matrix) => matrix.map((row) => dot(v, row));
-
-function softmax(logits) {
-  const max = logits.reduce((a, b) => Math.max(a, b), -Infinity);
-  const weights = logits.map((logit) => Math.exp(logit - max));
-  const sum = weights.reduce((a, b) => a + b, 0);
-  return weights.map((weight) => weight / sum);
-}
 
 /** The plain recurrent layer: h_t = tanh(x_t W_x + h_{t-1} W_h + b). */
 const RNN = {
@@ -122,8 +115,8 @@ function gradientFlow(layer, weights, ids) {
 // --- The view's numbers ----------------------------------------------------------------------
 
 const MODELS = [
-  { trait: "rnn", name: "RNN", layer: RNN },
-  { trait: "gru", name: "GRU", layer: GRU },
+  { trait: "rnn", name: "RNN", layer: RNN, colour: "blue" },
+  { trait: "gru", name: "GRU", layer: GRU, colour: "orange" },
 ];
 
 function readSettings(model) {
@@ -138,7 +131,7 @@ function readSettings(model) {
 function compute(model) {
   const settings = readSettings(model);
   const ids = model.get("ids").slice(-1 - settings.length);
-  const flows = MODELS.map(({ trait, name, layer }) => {
+  const flows = MODELS.map(({ trait, name, layer, colour }) => {
     const weights = model.get(trait);
     const flow = gradientFlow(layer, changed(weights, settings), ids);
     const total = flow.inputs.reduce((a, b) => a + b, 0);
@@ -146,6 +139,7 @@ function compute(model) {
     return {
       trait,
       name,
+      colour,
       radius: settings.spectralRadius ?? weights.spectral_radius,
       probability: flow.probability,
       states: flow.hiddenStates.reverse(),
@@ -171,17 +165,6 @@ function half({ inputs }) {
 }
 
 // --- Words and numbers -----------------------------------------------------------------------
-
-const VISIBLE = { " ": "␣", "\n": "⏎", "\t": "⇥" };
-
-/** The token with blanks and invisible characters made visible, as _widget.py's visible(). */
-function visible(token) {
-  if (token === "") return "∅";
-  return token.replace(/[\p{C}\p{Z}]/gu, (character) => {
-    const number = character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
-    return VISIBLE[character] ?? `U+${number}`;
-  });
-}
 
 /** A number that is not negative with two digits, as _brief() of gradient_flow.py. */
 function brief(x) {
@@ -220,13 +203,6 @@ function sentences({ settings, ids, flows }, tokens) {
 
 // --- What the sliders can be set to ----------------------------------------------------------
 
-const range = (from, to, divisor = 1) =>
-  Array.from({ length: to - from + 1 }, (_, i) => (from + i) / divisor);
-
-/** The stops with the present value among them: a notebook may have set any. */
-const stopsWith = (stops, value) =>
-  stops.includes(value) ? stops : [...stops, value].sort((a, b) => a - b);
-
 /** Radii, with null, the weights as they are, at the place of the RNN's own radius. */
 function radiusStops(model) {
   const value = model.get("spectral_radius");
@@ -247,14 +223,14 @@ const SLIDERS = [
     label: "Spectral radius",
     stops: radiusStops,
     show: showRadius,
-    trained: null,
+    marked: null, // as trained
   },
   {
     trait: "gate_bias",
     label: "Update-gate bias",
-    stops: (model) => stopsWith(range(-16, 16, 2), model.get("gate_bias")),
+    stops: () => range(-16, 16, 2),
     show: signed,
-    trained: 0,
+    marked: 0, // as trained
   },
 ];
 
@@ -265,23 +241,6 @@ const SMALLEST = 1e-160;
 const LARGEST = 1e154;
 const MARGIN = { left: 46, right: 46, top: 30, bottom: 44 };
 const SUPERSCRIPT = { "-": "⁻", ...Object.fromEntries([..."⁰¹²³⁴⁵⁶⁷⁸⁹"].map((c, i) => [i, c])) };
-
-const COLOURS_OF_PAGE = {
-  ink: "var(--lmc-ink)",
-  muted: "var(--lmc-muted)",
-  line: "var(--lmc-line)",
-  paper: "var(--lmc-paper)",
-  rnn: "var(--lmc-blue)",
-  gru: "var(--lmc-orange)",
-};
-const COLOURS_OF_PICTURE = {
-  ink: "#1f2328",
-  muted: "#59636e",
-  line: "#d1d9e0",
-  paper: "#ffffff",
-  rnn: "#0072b2",
-  gru: "#d55e00",
-};
 
 const powerOfTen = (exponent) =>
   `10${String(exponent).replace(/./g, (character) => SUPERSCRIPT[character])}`;
@@ -359,16 +318,16 @@ function axes({ marks, zero, right, bottom, x, y }, length, { line, muted }) {
   ];
 }
 
-function line({ trait, states }, { x, yOf }, colours) {
+function line({ trait, colour, states }, { x, yOf }, colours) {
   const points = states.map((state, i) => `${x(i + 1).toFixed(1)},${yOf(state).toFixed(1)}`);
-  const style = { fill: "none", stroke: colours[trait], "stroke-width": 2.5 };
+  const style = { fill: "none", stroke: colours[colour], "stroke-width": 2.5 };
   if (trait === "gru") style["stroke-dasharray"] = "7 4";
   return shape("polyline", { points: points.join(" "), "stroke-linejoin": "round", style });
 }
 
-function marker({ trait, states }, step, { x, yOf }, colours) {
+function marker({ trait, colour, states }, step, { x, yOf }, colours) {
   const [cx, cy] = [x(step), yOf(states[step - 1])];
-  const style = { fill: colours[trait], stroke: colours.paper, "stroke-width": 1.5 };
+  const style = { fill: colours[colour], stroke: colours.paper, "stroke-width": 1.5 };
   if (trait === "rnn") return shape("circle", { cx, cy, r: 6.5, style });
   return shape("rect", { x: cx - 4, y: cy - 4, width: 8, height: 8, style });
 }
@@ -379,9 +338,9 @@ function namesOfLines(flows, { right, bottom, yOf }, colours) {
   const middle = Math.min((ends[0] + ends[1]) / 2, bottom - 7);
   const apart = Math.max(Math.abs(ends[0] - ends[1]), 14) / 2;
   const upper = ends[0] < ends[1] ? 0 : 1;
-  return flows.map(({ trait, name }, i) => {
+  return flows.map(({ name, colour }, i) => {
     const y = middle + (i === upper ? -apart : apart) + 4;
-    return writing(name, right + 10, y, "start", { fill: colours[trait], "font-weight": 700 });
+    return writing(name, right + 10, y, "start", { fill: colours[colour], "font-weight": 700 });
   });
 }
 
@@ -403,8 +362,6 @@ function chart(numbers, step, size, colours) {
 
 // --- Files -----------------------------------------------------------------------------------
 
-const quoted = (text) => `"${text.replaceAll('"', '""')}"`;
-
 /** All steps, nearest first, at full precision. */
 function toCSV({ ids, flows }, tokens) {
   const kinds = ["states", "inputs", "shares"];
@@ -417,7 +374,7 @@ function toCSV({ ids, flows }, tokens) {
   return [["steps_back", "id", "token", ...names].join(","), ...lines, ""].join("\r\n");
 }
 
-/** The chart as a picture, on white whatever the page's colours are. */
+/** The chart as a picture. */
 async function toCanvas(numbers, looked) {
   const [width, height, top] = [720, 340, 44];
   const svg = chart(numbers, looked, { width, height: height - top }, COLOURS_OF_PICTURE);
@@ -425,11 +382,7 @@ async function toCanvas(numbers, looked) {
   const source = new XMLSerializer().serializeToString(svg);
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(source)}`;
   await image.decode();
-  const canvas = element("canvas", { width: 2 * width, height: 2 * height });
-  const g = canvas.getContext("2d");
-  g.scale(2, 2);
-  g.fillStyle = COLOURS_OF_PICTURE.paper;
-  g.fillRect(0, 0, width, height);
+  const { canvas, g } = emptyPicture(width, height);
   g.fillStyle = COLOURS_OF_PICTURE.ink;
   g.font = "bold 14px sans-serif";
   g.fillText(describeSettings(numbers.settings), 16, 26, width - 32);
@@ -437,74 +390,11 @@ async function toCanvas(numbers, looked) {
   return canvas;
 }
 
-function download(blob, name) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-}
-
 // --- The page's elements ---------------------------------------------------------------------
 
-const SPOKEN_AFTER_MS = 400;
 const THUMB = 16; // how wide the handle of a slider is
-let lastId = 0;
-
-/** An element with attributes and children; strings become text, never HTML. */
-function element(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
-function button(label, onClick) {
-  const node = element("button", { type: "button" }, label);
-  node.addEventListener("click", onClick);
-  return node;
-}
 
 const heading = (words) => element("th", { scope: "col" }, words);
-
-/** A slider with its label, and its setting in words; `fill(position, last, words)` sets it. */
-function slider(label, onMove) {
-  const id = `lmc-flow-${(lastId += 1)}`;
-  const input = element("input", { type: "range", id, min: 0, step: 1 });
-  // Hidden from screen readers, which say the slider's aria-valuetext.
-  const setting = element("span", { class: "lmc-setting", "aria-hidden": "true" });
-  input.addEventListener("input", () => onMove(input.valueAsNumber));
-  const name = element("label", { for: id }, label);
-  const node = element("div", { class: "lmc-slider" }, name, setting, input);
-
-  function fill(position, last, shown, spoken = shown) {
-    input.max = last;
-    input.value = position;
-    input.setAttribute("aria-valuetext", spoken);
-    setting.textContent = shown;
-  }
-  return { node, input, fill };
-}
-
-/** A slider that moves over the stops of one trait, and marks the stop of the trained models. */
-function traitSlider(model, { trait, label, stops, show, trained }, onChange) {
-  let present = [];
-  const { node, input, fill } = slider(label, (position) => onChange(trait, present[position]));
-  const mark = element("option");
-  const marks = element("datalist", { id: `${input.id}-marks` }, mark);
-  if (trained !== undefined) {
-    input.setAttribute("list", marks.id);
-    node.append(marks);
-  }
-
-  function update() {
-    const value = model.get(trait);
-    if (!present.includes(value)) present = stops(model);
-    fill(present.indexOf(value), present.length - 1, show(value));
-    mark.value = present.indexOf(trained);
-  }
-  return { node, update };
-}
 
 /** How dark a share is drawn: the square root lets small ones be seen. */
 const shade = (share) => Math.sqrt(share).toFixed(3);
@@ -618,25 +508,16 @@ function tableOfSteps() {
 function render({ model, el }) {
   const tokens = model.get("tokens");
   const ids = model.get("ids");
-  const initial = Object.fromEntries(SLIDERS.map(({ trait }) => [trait, model.get(trait)]));
   let numbers = compute(model);
   let chosen = null; // the step that the reader looks at; null is the oldest one
-  let spoken = null;
   const looked = () => Math.min(chosen ?? Infinity, numbers.settings.length);
-
-  function set(values) {
-    for (const [trait, value] of Object.entries(values)) model.set(trait, value);
-    model.save_changes();
-  }
 
   function look(step) {
     chosen = Math.max(step, 1);
     show();
   }
 
-  const sliders = SLIDERS.map((spec) =>
-    traitSlider(model, spec, (trait, value) => set({ [trait]: value })),
-  );
+  const sliders = traitSliders(model, SLIDERS, (values) => setTraits(model, values));
   const figure = element("div", { class: "lmc-chart", role: "img" });
   const cursor = slider("Look at", (position) => look(position + 1));
   cursor.node.classList.add("lmc-cursor");
@@ -645,18 +526,12 @@ function render({ model, el }) {
   const texts = MODELS.map((one) => shadedText(one, ids, tokens, look));
   const words = element("p", { class: "lmc-words" });
   const steps = tableOfSteps();
-  const status = element("p", { class: "lmc-spoken", role: "status", "aria-live": "polite" });
-  const reset = button("Reset sliders", () => set(initial));
-
-  async function savePicture() {
-    const canvas = await toCanvas(numbers, looked());
-    canvas.toBlob((blob) => download(blob, "gradient-flow.png"), "image/png");
-  }
-
-  function saveTable() {
-    const file = new Blob([toCSV(numbers, tokens)], { type: "text/csv;charset=utf-8" });
-    download(file, "gradient-flow.csv");
-  }
+  const status = announcer();
+  const saves = saveButtons(
+    "gradient-flow",
+    () => toCanvas(numbers, looked()),
+    () => toCSV(numbers, tokens),
+  );
 
   function draw() {
     const width = figure.clientWidth;
@@ -681,21 +556,16 @@ function render({ model, el }) {
 
   function update() {
     numbers = compute(model);
-    sliders.forEach((one) => one.update());
+    sliders.update();
     words.textContent = sentences(numbers, tokens);
     figure.setAttribute("aria-label", `Gradient norm against steps back. ${words.textContent}`);
     steps.fill(numbers, tokens);
-    reset.disabled = SLIDERS.every(({ trait }) => model.get(trait) === initial[trait]);
     show();
   }
 
   function onChange() {
     update();
-    clearTimeout(spoken);
-    spoken = setTimeout(
-      () => (status.textContent = `${describeSettings(numbers.settings)}. ${words.textContent}`),
-      SPOKEN_AFTER_MS,
-    );
+    status.announce(() => `${describeSettings(numbers.settings)}. ${words.textContent}`);
   }
 
   function pointAt(event) {
@@ -711,35 +581,32 @@ function render({ model, el }) {
 
   const root = element(
     "div",
-    { class: "lmc-flow", role: "group", "aria-label": "Gradient flow in an RNN and a GRU" },
-    element("div", { class: "lmc-sliders" }, ...sliders.map((one) => one.node)),
+    {
+      class: "lmc-widget lmc-flow",
+      role: "group",
+      "aria-label": "Gradient flow in an RNN and a GRU",
+    },
+    sliders.node,
     figure,
     cursor.node,
     lines.node,
     shades.node,
     ...texts.map((text) => text.node),
     words,
-    element(
-      "div",
-      { class: "lmc-buttons" },
-      reset,
-      button("Save PNG", savePicture),
-      button("Save CSV", saveTable),
-    ),
+    element("div", { class: "lmc-buttons" }, sliders.reset, ...saves),
     steps.node,
-    status,
+    status.node,
   );
   el.replaceChildren(root);
   update();
 
   const resized = new ResizeObserver(draw);
   resized.observe(figure);
-  const events = SLIDERS.map(({ trait }) => trait);
-  events.forEach((trait) => model.on(`change:${trait}`, onChange));
+  const deafen = listen(model, sliders.traits, onChange);
   return () => {
-    clearTimeout(spoken);
+    status.stop();
     resized.disconnect();
-    events.forEach((trait) => model.off(`change:${trait}`, onChange));
+    deafen();
   };
 }
 

@@ -13,9 +13,9 @@ import numpy as np
 import traitlets
 from jaxtyping import Int
 
-from lmcourse._arguments import finite_array, integer, number, text, token_ids
+from lmcourse._arguments import finite_array, integer, number, token_ids
 from lmcourse.rnn import GRU, RNN, FlowNorms, RecurrentModel, gradient_flow, spectral_radius
-from lmcourse.widgets._widget import Widget, script_and_style, table, visible
+from lmcourse.widgets._widget import Widget, script_and_style, table, texts, visible
 
 # Stored weights keep this many decimals: finer than any line in the chart, and short as JSON.
 DECIMALS = 4
@@ -106,7 +106,7 @@ class GradientFlow(Widget):
         ids = token_ids("ids", ids, rnn.vocab_size, ndim=1).tolist()
         if len(ids) < 3:
             raise ValueError(f"ids must hold at least three tokens, the last to predict, got {ids}")
-        tokens = _checked_tokens(tokens, rnn.vocab_size)
+        tokens = texts("tokens", tokens, rnn.vocab_size, each="token of the vocabulary")
         for name, value in {"rnn": rnn, "gru": gru, "ids": ids, "tokens": tokens}.items():
             self.set_trait(name, value)
         super().__init__(
@@ -235,18 +235,6 @@ def _radius(model: RecurrentModel) -> float:
     """
     candidate = model.parameters["recurrent_weight"][:, -model.layer.hidden_size :]
     return float(f"{spectral_radius(candidate):.11g}")
-
-
-def _checked_tokens(tokens: Any, vocab_size: int) -> list[str]:
-    if isinstance(tokens, str):
-        raise TypeError(f"tokens must be a sequence of strings, got the string {tokens!r:.60}")
-    tokens = [text(f"tokens[{i}]", token) for i, token in enumerate(tokens)]
-    if len(tokens) != vocab_size:
-        raise ValueError(
-            f"tokens must be {vocab_size} strings, one for each token of the vocabulary, "
-            f"got {len(tokens)}"
-        )
-    return tokens
 
 
 def _growth(flow: FlowNorms) -> float:

@@ -1,17 +1,9 @@
 // SamplerView: a next-token distribution under temperature, top-k, top-p and min-p.
-// An ES module without imports: Jupyter runs it through anywidget, the book wraps it into its page.
+// Read it with _widget.js, which stands before it in Jupyter's module and in the book's pages.
 
 // --- The arithmetic, to be read beside lmcourse/probability.py -------------------------------
 
 const CUT_TOLERANCE = 1e-9;
-
-/** exp((logits - max) / temperature) divided by its sum. */
-function softmax(logits, temperature = 1) {
-  const max = logits.reduce((a, b) => Math.max(a, b), -Infinity);
-  const weights = logits.map((logit) => Math.exp((logit - max) / temperature));
-  const sum = weights.reduce((a, b) => a + b, 0);
-  return weights.map((weight) => weight / sum);
-}
 
 /** The entropy of a distribution in nats; 0 log 0 counts as 0. */
 function entropy(probabilities) {
@@ -89,11 +81,9 @@ function cumulativeSum(values) {
 
 // --- What the sliders can be set to ----------------------------------------------------------
 
-const range = (from, to, divisor = 1) =>
-  Array.from({ length: to - from + 1 }, (_, i) => (from + i) / divisor);
-
 /** The stops of the top-k slider: every small number, then ever wider steps; null keeps all. */
-function topKStops(vocabSize) {
+function topKStops(model) {
+  const vocabSize = model.get("tokens").length;
   const stops = range(1, 20);
   for (let decade = 10; decade < vocabSize; decade *= 10) {
     stops.push(...[2.5, 3, 4, 5, 6, 8, 10, 12, 15, 20].map((step) => step * decade));
@@ -128,27 +118,7 @@ const SLIDERS = [
   },
 ];
 
-/** The stops with the present value among them: a notebook may have set any. */
-function stopsWith(stops, value) {
-  if (stops.includes(value)) return stops;
-  const place = stops.findIndex((stop) => stop !== null && stop > value);
-  if (place >= 0) return [...stops.slice(0, place), value, ...stops.slice(place)];
-  const end = stops.at(-1) === null ? stops.length - 1 : stops.length;
-  return [...stops.slice(0, end), value, ...stops.slice(end)];
-}
-
 // --- Words and numbers -----------------------------------------------------------------------
-
-const VISIBLE = { " ": "␣", "\n": "⏎", "\t": "⇥" };
-
-/** The token with blanks and invisible characters made visible, as _widget.py's visible(). */
-function visible(token) {
-  if (token === "") return "∅";
-  return token.replace(/[\p{C}\p{Z}]/gu, (character) => {
-    const number = character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
-    return VISIBLE[character] ?? `U+${number}`;
-  });
-}
 
 function percent(p) {
   if (p === 0) return "0%";
@@ -201,8 +171,7 @@ function draw(model, howMany) {
     const id = sample(cumulative, uniform(model.get("seed"), drawnInAll + i));
     drawn[id] = (drawn[id] ?? 0) + 1;
   }
-  model.set("drawn", drawn);
-  model.save_changes();
+  setTraits(model, { drawn });
 }
 
 /** One row of the table, or the row that stands for all tokens below the last one shown. */
@@ -262,8 +231,6 @@ function announcement(numbers, tokens) {
 
 // --- Files -----------------------------------------------------------------------------------
 
-const quoted = (text) => `"${text.replaceAll('"', '""')}"`;
-
 /** All tokens, likeliest first, at full precision. */
 function toCSV(numbers, tokens) {
   const { logits, order, before, after, cutBy, drawn } = numbers;
@@ -282,19 +249,15 @@ function toCSV(numbers, tokens) {
   return [header, ...lines, ""].join("\r\n");
 }
 
-/** The table as a picture, on white whatever the page's colours are. */
+/** The table as a picture. */
 function toCanvas(numbers, rows, context) {
   const { settings, kept, logits, nats, drawnInAll } = numbers;
-  const [ink, muted] = ["#1f2328", "#59636e"];
+  const { ink, muted, outline, blue } = COLOURS_OF_PICTURE;
   const [width, rowHeight, top] = [720, 24, context ? 96 : 72];
   const [left, right] = [156, 470];
   const columns = { model: 544, sampling: 622, drawn: 696 };
   const height = top + rowHeight * rows.length + 44;
-  const canvas = element("canvas", { width: 2 * width, height: 2 * height });
-  const g = canvas.getContext("2d");
-  g.scale(2, 2);
-  g.fillStyle = "#ffffff";
-  g.fillRect(0, 0, width, height);
+  const { canvas, g } = emptyPicture(width, height);
   g.textBaseline = "middle";
 
   const write = (text, x, y, { align = "right", font = "13px sans-serif", fill = ink } = {}) => {
@@ -325,11 +288,11 @@ function toCanvas(numbers, rows, context) {
     write(row.cutBy ?? percent(row.after), columns.sampling, y);
     write(groupDigits(row.drawn), columns.drawn, y);
     if (!row.isToken) return;
-    Object.assign(g, { strokeStyle: "#8c959f", lineWidth: 1 });
+    Object.assign(g, { strokeStyle: outline, lineWidth: 1 });
     g.setLineDash(row.cutBy ? [3, 2] : []);
     g.strokeRect(left + 0.5, y - 7.5, Math.max(at(row.before) - left - 1, 0), 15);
     g.setLineDash([]);
-    g.fillStyle = "#0072b2";
+    g.fillStyle = blue;
     g.fillRect(left, y - 5, at(row.after) - left, 10);
     if (row.drawn > 0) diamond(g, at(row.drawn / drawnInAll), y);
   });
@@ -339,6 +302,7 @@ function toCanvas(numbers, rows, context) {
 }
 
 function diamond(g, x, y) {
+  const { orange, paper } = COLOURS_OF_PICTURE;
   g.beginPath();
   g.moveTo(x, y - 6);
   [
@@ -347,67 +311,14 @@ function diamond(g, x, y) {
     [x - 5, y],
   ].forEach(([px, py]) => g.lineTo(px, py));
   g.closePath();
-  Object.assign(g, { fillStyle: "#d55e00", strokeStyle: "#ffffff", lineWidth: 1.5 });
+  Object.assign(g, { fillStyle: orange, strokeStyle: paper, lineWidth: 1.5 });
   g.stroke();
   g.fill();
-}
-
-function download(blob, name) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
 // --- The page's elements ---------------------------------------------------------------------
 
 const ROWS_AT_FIRST = 20;
-const SPOKEN_AFTER_MS = 400;
-let lastId = 0;
-
-/** An element with attributes and children; strings become text, never HTML. */
-function element(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
-function button(label, onClick) {
-  const node = element("button", { type: "button" }, label);
-  node.addEventListener("click", onClick);
-  return node;
-}
-
-/** A labelled slider that moves over the stops of one trait. */
-function slider(model, { trait, label, stops, show }, onChange) {
-  const id = `lmc-sampler-${(lastId += 1)}`;
-  const input = element("input", { type: "range", id, min: 0, step: 1 });
-  // Hidden from screen readers, which say the slider's aria-valuetext.
-  const setting = element("span", { class: "lmc-setting", "aria-hidden": "true" });
-  let present = [];
-  input.addEventListener("input", () => onChange(trait, present[input.valueAsNumber]));
-
-  function update() {
-    const value = model.get(trait);
-    if (!present.includes(value)) present = stopsWith(stops(model.get("tokens").length), value);
-    input.max = present.length - 1;
-    input.value = present.indexOf(value);
-    input.setAttribute("aria-valuetext", show(value));
-    setting.textContent = show(value);
-    setting.classList.toggle("lmc-off", value === null);
-  }
-
-  const node = element(
-    "div",
-    { class: "lmc-slider" },
-    element("label", { for: id }, label),
-    setting,
-    input,
-  );
-  return { node, update };
-}
 
 /** What the three marks of the bar chart mean. */
 function legend() {
@@ -458,19 +369,10 @@ function tableRow() {
 function render({ model, el }) {
   let howMany = ROWS_AT_FIRST;
   let numbers = compute(model);
-  let spoken = null;
   const tokens = () => model.get("tokens");
-  const initial = Object.fromEntries(SLIDERS.map(({ trait }) => [trait, model.get(trait)]));
+  const set = (values) => setTraits(model, { ...values, drawn: {} });
 
-  function set(values) {
-    for (const [trait, value] of Object.entries(values)) model.set(trait, value);
-    model.set("drawn", {});
-    model.save_changes();
-  }
-
-  const sliders = SLIDERS.map((spec) =>
-    slider(model, spec, (trait, value) => set({ [trait]: value })),
-  );
+  const sliders = traitSliders(model, SLIDERS, set);
   const heading = element("p", { class: "lmc-context" });
   const stats = ["Tokens kept", "Entropy", "Drawn"].map((name) => {
     const value = element("span", { class: "lmc-value" });
@@ -494,7 +396,7 @@ function render({ model, el }) {
     element("th", { scope: "col", class: "lmc-drawn" }, "drawn"),
   );
   const body = element("tbody");
-  const status = element("p", { class: "lmc-spoken", role: "status", "aria-live": "polite" });
+  const status = announcer();
   const rows = [];
 
   const more = button("Show 20 more", () => {
@@ -506,30 +408,22 @@ function render({ model, el }) {
     update();
     more.focus();
   });
-  const reset = button("Reset sliders", () => set(initial));
   const draws = [1, 100].map((n) => button(`Draw ${n}`, () => draw(model, n)));
   draws.forEach((node) => node.classList.add("lmc-primary"));
   const clear = button("Clear draws", () => set({}));
 
-  function shownRows() {
-    return rowsToShow(numbers, tokens(), howMany);
-  }
-
-  function savePicture() {
-    const canvas = toCanvas(numbers, shownRows(), model.get("context"));
-    canvas.toBlob((blob) => download(blob, "sampler-view.png"), "image/png");
-  }
-
-  function saveTable() {
-    const file = new Blob([toCSV(numbers, tokens())], { type: "text/csv;charset=utf-8" });
-    download(file, "sampler-view.csv");
-  }
+  const shownRows = () => rowsToShow(numbers, tokens(), howMany);
+  const saves = saveButtons(
+    "sampler-view",
+    () => toCanvas(numbers, shownRows(), model.get("context")),
+    () => toCSV(numbers, tokens()),
+  );
 
   function update() {
     numbers = compute(model);
     const shown = shownRows();
     const scale = scaleOf(shown);
-    sliders.forEach((one) => one.update());
+    sliders.update();
     heading.replaceChildren("Next token after ", element("q", {}, model.get("context")));
     heading.hidden = model.get("context") === "";
     scaleEnd.textContent = `${Math.round(100 * scale)}%`;
@@ -554,27 +448,18 @@ function render({ model, el }) {
     more.hidden = howMany >= logits.length;
     fewer.hidden = howMany === ROWS_AT_FIRST;
     clear.disabled = drawnInAll === 0;
-    reset.disabled = SLIDERS.every(({ trait }) => model.get(trait) === initial[trait]);
-  }
-
-  function speak() {
-    clearTimeout(spoken);
-    spoken = setTimeout(
-      () => (status.textContent = announcement(numbers, tokens())),
-      SPOKEN_AFTER_MS,
-    );
   }
 
   function onChange() {
     update();
-    speak();
+    status.announce(() => announcement(numbers, tokens()));
   }
 
   const root = element(
     "div",
-    { class: "lmc-sampler", role: "group", "aria-label": "Next-token sampler" },
+    { class: "lmc-widget lmc-sampler", role: "group", "aria-label": "Next-token sampler" },
     heading,
-    element("div", { class: "lmc-sliders" }, ...sliders.map((one) => one.node)),
+    sliders.node,
     element(
       "div",
       { class: "lmc-strip" },
@@ -583,25 +468,17 @@ function render({ model, el }) {
     ),
     legend(),
     element("table", { "aria-label": "Tokens, likeliest first" }, element("thead", {}, head), body),
-    element(
-      "div",
-      { class: "lmc-buttons lmc-foot" },
-      more,
-      fewer,
-      reset,
-      button("Save PNG", savePicture),
-      button("Save CSV", saveTable),
-    ),
-    status,
+    element("div", { class: "lmc-buttons lmc-foot" }, more, fewer, sliders.reset, ...saves),
+    status.node,
   );
   el.replaceChildren(root);
   update();
 
-  const events = ["logits", "tokens", "seed", "context", "drawn", ...Object.keys(initial)];
-  events.forEach((trait) => model.on(`change:${trait}`, onChange));
+  const traits = ["logits", "tokens", "seed", "context", "drawn", ...sliders.traits];
+  const deafen = listen(model, traits, onChange);
   return () => {
-    clearTimeout(spoken);
-    events.forEach((trait) => model.off(`change:${trait}`, onChange));
+    status.stop();
+    deafen();
   };
 }
 

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from lmcourse._arguments import finite_array, integer, number, text
 from lmcourse.probability import entropy, sampling_distribution, softmax
-from lmcourse.widgets._widget import Widget, script_and_style, table, visible
+from lmcourse.widgets._widget import Widget, script_and_style, table, texts, visible
 
 # Stored logits keep this many decimals: far finer than a probability that anyone can see, and
 # coarse enough that the last bits in which machines differ do not change the stored page.
@@ -92,7 +92,7 @@ class SamplerView(Widget):
         logits = _checked_logits(logits)
         super().__init__(
             logits=logits,
-            tokens=_checked_tokens(tokens, len(logits)),
+            tokens=texts("tokens", tokens, len(logits), each="logit"),
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
@@ -167,7 +167,7 @@ class SamplerView(Widget):
 
     @traitlets.validate("tokens")
     def _validate_tokens(self, proposal: Any) -> list[str]:
-        return _checked_tokens(proposal.value, len(self.logits))
+        return texts("tokens", proposal.value, len(self.logits), each="logit")
 
     @traitlets.validate("temperature")
     def _validate_temperature(self, proposal: Any) -> float:
@@ -211,14 +211,3 @@ def _checked_logits(logits: Any) -> np.ndarray:
     logits[small] = np.round(logits[small], DECIMALS) + 0.0
     logits.flags.writeable = False
     return logits
-
-
-def _checked_tokens(tokens: Any, vocab_size: int) -> list[str]:
-    if isinstance(tokens, str):
-        raise TypeError(f"tokens must be a sequence of strings, got the string {tokens!r:.60}")
-    tokens = [text(f"tokens[{i}]", token) for i, token in enumerate(tokens)]
-    if len(tokens) != vocab_size:
-        raise ValueError(
-            f"tokens must be {vocab_size} strings, one for each logit, got {len(tokens)}"
-        )
-    return tokens

@@ -4,7 +4,7 @@
   "use strict";
   const modules = {};
 
-  /* MODULES */
+  /* WIDGETS */
 
   class PageModel {
     constructor(state) {
