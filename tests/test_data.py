@@ -1,4 +1,4 @@
-"""The shipped texts are whole, clean and public domain; splits do not leak; damage is named."""
+"""The data are whole, clean and free to ship; splits do not leak; damage is named."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import textwrap
 import unicodedata
 import zlib
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import rdata
@@ -24,17 +25,17 @@ from hypothesis import strategies as st
 import lmcourse.data
 from lmcourse.data import (
     CORPORA,
-    FOLDER,
     Chapter,
     Corpus,
-    CorpusFileError,
+    DataFileError,
     _overlap,
     _parse,
+    _shipped,
     build,
     load_corpus,
-    read_content,
 )
 
+FOLDER = _shipped.FOLDER
 NAMES = sorted(CORPORA)
 CHAPTERS = {
     "Alice's Adventures in Wonderland": 12,
@@ -245,18 +246,19 @@ def test_speakers_are_spelled_out(corpora):
 # Files, checksums, README
 
 
-def test_every_corpus_has_a_source_a_file_and_checksums():
+def test_every_file_has_a_source_and_checksums():
     checksums = json.loads((FOLDER / "checksums.json").read_text("utf-8"))
-    assert sorted(checksums) == sorted(build.SOURCES) == NAMES
+    assert list(checksums) == sorted(build.SOURCES) == sorted([*NAMES, "glove"])
     for name, entry in checksums.items():
         packed = (FOLDER / entry["file"]).read_bytes()
         content = lzma.decompress(packed)
+        items = 10_000 if name == "glove" else len(content.splitlines())
         assert entry == {
-            "file": f"{name}.jsonl.xz",
+            "file": "glove.npy.xz" if name == "glove" else f"{name}.jsonl.xz",
             "package": build.SOURCES[name].package,
             "version": build.SOURCES[name].version,
             "registry": build.SOURCES[name].registry,
-            "chapters": len(content.splitlines()),
+            "items": items,
             "bytes": len(packed),
             "sha256": hashlib.sha256(packed).hexdigest(),
             "content_bytes": len(content),
@@ -268,23 +270,23 @@ def test_the_readme_gives_sources_and_checksums_of_each_file():
     readme = (FOLDER / "README.md").read_text("utf-8")
     checksums = json.loads((FOLDER / "checksums.json").read_text("utf-8"))
     assert build.checksum_table(checksums) in readme
-    assert readme.count(".jsonl.xz`") == len(checksums)
+    assert readme.count(".xz`<br>") == len(checksums)
     for name, source in build.SOURCES.items():
         (row,) = re.findall(rf"^\| `{name}` \|.*$", readme, re.MULTILINE)
         assert source.package.removeprefix("r-cran-") in row.lower()
         assert f" {source.version}" in row
         assert source.registry in row
-        assert row.endswith("| public domain |")
+        assert row.endswith("| PDDL 1.0 |" if name == "glove" else "| public domain |")
 
 
 def test_files_are_small():
-    assert sum(path.stat().st_size for path in FOLDER.glob("*.xz")) < 3.2e6
+    assert sum(path.stat().st_size for path in FOLDER.glob("*.xz")) < 5e6
 
 
 @pytest.mark.wrong_input
 def test_a_missing_file_is_named(copy):
     (copy / "austen.jsonl.xz").unlink()
-    with pytest.raises(CorpusFileError, match=r"austen\.jsonl\.xz is missing\. .*`make data`"):
+    with pytest.raises(DataFileError, match=r"austen\.jsonl\.xz is missing\. .*`make data`"):
         load_corpus("austen")
 
 
@@ -302,7 +304,7 @@ def test_a_damaged_file_is_named_with_both_checksums(copy, damage):
             "swapped": lzma.compress(b'{"work": "W", "title": "T", "text": "Another text."}\n'),
         }[damage]
     )
-    with pytest.raises(CorpusFileError) as error:
+    with pytest.raises(DataFileError) as error:
         load_corpus("alice")
     expected, found = (hashlib.sha256(b).hexdigest() for b in (packed, path.read_bytes()))
     assert str(error.value) == (
@@ -319,7 +321,7 @@ def test_missing_or_damaged_checksums_are_named(copy, content):
     if content is not None:
         sums.write_text(content)
     what = "missing" if content is None else "damaged"
-    with pytest.raises(CorpusFileError, match=rf"checksums\.json is {what}.*`make data`"):
+    with pytest.raises(DataFileError, match=rf"checksums\.json is {what}.*`make data`"):
         load_corpus("alice")
 
 
@@ -332,12 +334,17 @@ def test_an_unknown_name_is_answered_with_the_names(name):
     assert str(error.value) == f"name must be one of {names}, got {name!r}"
 
 
-def test_the_data_need_nothing_but_the_standard_library():
-    script = "import sys, lmcourse.data as d; d.load_corpus('alice').split(); print(*sys.modules)"
+def test_loading_imports_nothing_heavier_than_numpy():
+    script = (
+        "import sys, lmcourse.data as d; d.load_corpus('alice').split(); d.load_word_vectors();"
+        "d.load_word_pairs('simlex-999'); d.load_analogies(); print(*sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert {"numpy", "torch", "rdata"} & set(done.stdout.split()) == set()
+    loaded = set(done.stdout.split())
+    assert "numpy" in loaded
+    assert {"gensim", "pandas", "rdata", "scipy", "torch"} & loaded == set()
 
 
 # Corpora
@@ -790,8 +797,8 @@ def rebuild(copy, monkeypatch, capsys):
 
     def run(*arguments, edit=lambda chapters: chapters, fetch=lambda source, folder: folder):
         sources = {
-            name: build.Source(s.package, s.version, s.registry, lambda _, n=name: edit(shipped[n]))
-            for name, s in build.SOURCES.items()
+            name: replace(source, parse=lambda _, items=shipped[name]: edit(items))
+            for name, source in build.SOURCES.items()
             if name in shipped
         }
         with monkeypatch.context() as patch:
@@ -803,7 +810,7 @@ def rebuild(copy, monkeypatch, capsys):
     shipped = {name: list(load_corpus(name).chapters) for name in ["alice", "moby-dick"]}
     for name in ["differences", "save"]:
         function = getattr(build, name)
-        monkeypatch.setattr(build, name, lambda n, c, function=function: function(n, c, copy))
+        monkeypatch.setattr(build, name, lambda f, c, function=function: function(f, c, copy))
     return run
 
 
@@ -836,7 +843,7 @@ def test_a_rebuild_names_the_chapters_that_differ(rebuild, copy):
     assert load_corpus("alice").chapters[0].text.endswith(" More.")
     assert len(load_corpus("alice").chapters) == 11
     checksums = json.loads((copy / "checksums.json").read_text("utf-8"))
-    assert list(checksums) == NAMES
+    assert list(checksums) == sorted([*NAMES, "glove"])
     assert build.checksum_table(checksums) in (copy / "README.md").read_text("utf-8")
 
     code, output = rebuild(edit=edit)
@@ -860,12 +867,12 @@ def test_a_rebuild_mends_damage(rebuild, copy):
 
 def test_a_rebuild_names_wrong_entries_and_another_order(rebuild, copy):
     sums = copy / "checksums.json"
-    sums.write_text(sums.read_text("utf-8").replace('"chapters": 12', '"chapters": 13'))
+    sums.write_text(sums.read_text("utf-8").replace('"items": 12', '"items": 13'))
     code, output = rebuild("--check")
     assert (code, output[-1]) == (1, "differs: alice")
     assert output[1].strip() == "checksums.json: the entry of alice is wrong"
     code, output = rebuild("--check", edit=lambda chapters: chapters[::-1])
-    assert output[1].strip() == "the order of the chapters"
+    assert output[1].strip() == "the order of its items"
 
 
 def test_packages_that_cannot_be_had_are_named(rebuild):
@@ -881,7 +888,7 @@ def test_packages_that_cannot_be_had_are_named(rebuild):
 
 
 def test_missing_and_failing_clients_are_named(tmp_path, monkeypatch):
-    debian = build.Source("no-such-package", "0", "Debian", lambda root: [])
+    debian = build.Source("no-such-package", "0", "Debian", lambda root: [], "no.jsonl.xz")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(build.CannotRebuildError, match="apt-get is not installed here"):
         build.fetch(debian, tmp_path)
@@ -896,4 +903,5 @@ def test_missing_and_failing_clients_are_named(tmp_path, monkeypatch):
 
 
 def test_reading_needs_the_checksum_of_the_folder_asked_for(copy):
-    assert read_content("alice", copy) == read_content("alice", FOLDER)
+    for file in ["alice.jsonl.xz", "glove.npy.xz"]:
+        assert _shipped.read_content(file, copy) == _shipped.read_content(file, FOLDER)

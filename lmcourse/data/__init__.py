@@ -1,24 +1,40 @@
-"""Public-domain prose and plays, shipped with the package and ready to train on.
+"""Prose and plays to train on, word vectors that were trained elsewhere, and sets to evaluate with.
 
 >>> corpus = load_corpus("austen").work("Pride and Prejudice")
 >>> train, validation, held_out = corpus.split()
+>>> words, vectors = load_word_vectors()
 
-Nothing here needs more than the standard library. `README.md` beside this file says where each text
-comes from and what was cleaned; `build.py` rebuilds the files.
+Nothing here needs more than numpy. `README.md` beside this file says where the texts and vectors
+that ship with the package come from and what was changed; `build.py` rebuilds their files.
 """
 
 from __future__ import annotations
 
-import hashlib
+import io
 import json
-import lzma
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
-from lmcourse.data._overlap import without_shared_passages
+import numpy as np
+from jaxtyping import Float16
 
-__all__ = ["CORPORA", "Chapter", "Corpus", "CorpusFileError", "Split", "load_corpus"]
+from lmcourse.data._overlap import without_shared_passages
+from lmcourse.data._shipped import FOLDER, DataFileError, read_content
+from lmcourse.data.evaluation_sets import WORD_PAIRS, WordPair, load_analogies, load_word_pairs
+
+__all__ = [
+    "CORPORA",
+    "WORD_PAIRS",
+    "Chapter",
+    "Corpus",
+    "DataFileError",
+    "Split",
+    "WordPair",
+    "load_analogies",
+    "load_corpus",
+    "load_word_pairs",
+    "load_word_vectors",
+]
 
 CORPORA = {
     "alice": "Lewis Carroll",
@@ -27,15 +43,6 @@ CORPORA = {
     "shakespeare": "William Shakespeare",
 }
 """The names that `load_corpus` takes, and the author of each corpus."""
-
-FOLDER = Path(__file__).parent
-"""Where the shipped files lie."""
-
-_MEND = "Reinstall lmcourse, or in a checkout run `make data`."
-
-
-class CorpusFileError(Exception):
-    """A shipped data file is missing or damaged; the message says which and how to mend it."""
 
 
 @dataclass(frozen=True)
@@ -178,35 +185,32 @@ def load_corpus(name: str) -> Corpus:
 
     Raises:
         ValueError: there is no such corpus; the message lists the names.
-        CorpusFileError: the file is missing or its checksum is wrong.
+        DataFileError: the file is missing or its checksum is wrong.
     """
     if not isinstance(name, str) or name not in CORPORA:
         raise ValueError(f"name must be one of {', '.join(map(repr, CORPORA))}, got {name!r}")
-    lines = read_content(name, FOLDER).splitlines()
+    lines = read_content(f"{name}.jsonl.xz", FOLDER).splitlines()
     chapters = tuple(Chapter(**json.loads(line)) for line in lines)
     return Corpus(name, CORPORA[name], chapters)
 
 
-def read_content(name: str, folder: Path) -> bytes:
-    """Return the JSON lines of the corpus ``name`` in ``folder`` after comparing the checksum.
+def load_word_vectors() -> tuple[tuple[str, ...], Float16[np.ndarray, "10000 100"]]:
+    """Load the vectors that Stanford trained with GloVe, of the 10,000 most frequent words.
+
+    The words are in lower case, most frequent first; 39 of them are punctuation or hold a sign or a
+    figure ("well-known"). The package that the vectors come from left some tokens out, frequent
+    ones too: letters on their own (so "a" and "i"), numbers, "'s", "n't", "u.s.".
+
+    Returns:
+        The words and their vectors, [10000, 100], row i of word i.
 
     Raises:
-        CorpusFileError: the file or ``checksums.json`` is missing or damaged.
+        DataFileError: the file is missing or its checksum is wrong.
+
+    Source: Pennington, Socher and Manning (2014), "GloVe: Global Vectors for Word Representation".
     """
-    path, sums = folder / f"{name}.jsonl.xz", folder / "checksums.json"
-    try:
-        packed = path.read_bytes()
-        expected = json.loads(sums.read_text("utf-8"))[name]["sha256"]
-    except FileNotFoundError as error:
-        raise CorpusFileError(f"{error.filename} is missing. {_MEND}") from None
-    except (ValueError, KeyError, TypeError):
-        raise CorpusFileError(f"{sums} is damaged: no checksum of {path.name}. {_MEND}") from None
-    found = hashlib.sha256(packed).hexdigest()
-    if found != expected:
-        raise CorpusFileError(
-            f"{path} is damaged: expected sha256 {expected}, got {found}. {_MEND}"
-        )
-    return lzma.decompress(packed)
+    table = np.load(io.BytesIO(read_content("glove.npy.xz", FOLDER)))
+    return tuple(table["word"].tolist()), np.ascontiguousarray(table["vector"])
 
 
 def _split_work(

