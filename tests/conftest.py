@@ -6,6 +6,8 @@ import jaxtyping
 import pytest
 from hypothesis import settings
 
+from tests.chromium import launch
+
 # No test fails for being slow. In CI the same examples are tried every time.
 settings.register_profile("lmcourse", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("lmcourse")
@@ -20,3 +22,10 @@ def _type_checker_off_for_wrong_input(request):
         jaxtyping.config.update("jaxtyping_disable", False)
     else:
         yield
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; for one module only, because no event loop can run beside it."""
+    with launch() as browser:
+        yield browser

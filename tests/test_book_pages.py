@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.chromium import OfflinePage, accessibility_violations, launch
+from tests.chromium import OfflinePage, accessibility_violations
 from tests.notebooks import ROOT
 
 BOOK = ROOT / "_build" / "html"
@@ -11,12 +11,6 @@ PAGES = sorted(set(BOOK.rglob("*.html")) - {BOOK / "index.html", *BOOK.glob("_st
 PHONE = {"width": 390, "height": 844}
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with launch() as browser:
-        yield browser
 
 
 def settled(offline: OfflinePage, path) -> None:

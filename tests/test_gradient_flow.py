@@ -1,6 +1,5 @@
 """GradientFlow in Python, in a built page without a kernel, and in JupyterLab with one."""
 
-import csv
 import gzip
 import json
 import re
@@ -10,16 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import lmcourse.widgets
 from lmcourse.rnn import GRU, RNN, RecurrentModel, gradient_flow
 from lmcourse.widgets import GradientFlow
-from tests.chromium import OfflinePage, accessibility_violations, launch
+from tests.chromium import OfflinePage, accessibility_violations
 from tests.gradient_flows import hostile_flow, large_flow, models, unbounded_flow
 from tests.sampler_views import HOSTILE
 from tests.widget_pages import (
     PHONE,
     Lab,
+    WidgetInPage,
     build_book,
+    evaluate_in_module,
     jupyterlab,
     opened,
     stored_output_of_a_new_process,
@@ -266,12 +266,6 @@ def test_stored_output_is_the_same_in_every_process():
 # --- The page's arithmetic --------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with launch() as browser:
-        yield browser
-
-
 def random_views(number: int):
     rng = np.random.default_rng(0)
     for seed in range(number):
@@ -291,20 +285,14 @@ def random_views(number: int):
 
 @pytest.mark.browser
 def test_the_module_computes_what_the_package_computes(browser):
-    source = lmcourse.widgets.modules()["GradientFlow"].read_text(encoding="utf-8")
-    function = source.replace("export default { render };", "return run(states);")
-    program = """(states) => new Function("states", source + `
-        function run(states) {
-          return JSON.stringify(JSON.parse(states).map((state) => {
-            const numbers = compute({ get: (name) => state[name] });
-            return [numbers.flows, sentences(numbers, state.tokens)];
-          }));
-        }`)(states)"""
-    program = f"(states) => {{ const source = {json.dumps(function)}; return ({program})(states) }}"
+    # As JSON, which is much faster than what Playwright makes of such long lists.
+    function = """(states) => JSON.stringify(JSON.parse(states).map((state) => {
+        const numbers = compute({ get: (name) => state[name] });
+        return [numbers.flows, sentences(numbers, state.tokens)];
+    }))"""
     views = list(random_views(320))
-    with OfflinePage(browser) as offline:
-        states = json.dumps([view.page_state() for view in views])
-        computed = json.loads(offline.page.evaluate(program, states))
+    states = json.dumps([view.page_state() for view in views])
+    computed = json.loads(evaluate_in_module(browser, GradientFlow, function, states))
     for view, (flows, sentences) in zip(views, computed, strict=True):
         for model, flow in zip((view.rnn, view.gru), flows, strict=True):
             expected, probability = expected_flow(model, view.ids, **settings_of(view))
@@ -330,21 +318,8 @@ def book(tmp_path_factory) -> Path:
         return build_book(tmp_path_factory.mktemp("book"), pages)
 
 
-class Flow:
-    """One widget in a page, used as a reader does."""
-
-    def __init__(self, page, index: int = 0):
-        self.page = page
-        self.root = page.locator(".lmc-flow").nth(index)
-
-    def slider(self, label: str):
-        return self.root.get_by_label(label, exact=True)
-
-    def slide(self, label: str, position: int) -> None:
-        self.slider(label).fill(str(position))
-
-    def press(self, name: str) -> None:
-        self.root.get_by_role("button", name=name, exact=True).click()
+class Flow(WidgetInPage):
+    selector = ".lmc-flow"
 
     def settings(self) -> dict[str, float | int | None]:
         """The settings as the page shows them."""
@@ -356,15 +331,9 @@ class Flow:
             "gate_bias": float(bias.replace("−", "-")),
         }
 
-    def saved(self, name: str) -> Path:
-        with self.page.expect_download() as download:
-            self.press(name)
-        return download.value.path()
-
     def table(self) -> dict[str, np.ndarray | list[str]]:
         """The saved CSV's columns; the first row is one step back."""
-        with self.saved("Save CSV").open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = self.saved_rows()
         columns = {name: [row[name] for row in rows] for name in rows[0]}
         return columns | {
             name: np.array(values, dtype=float)

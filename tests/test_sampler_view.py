@@ -1,6 +1,5 @@
 """SamplerView in Python, in a built page without a kernel, and in JupyterLab with one."""
 
-import csv
 import json
 import re
 from pathlib import Path
@@ -10,16 +9,16 @@ import pytest
 from PIL import Image
 from scipy.stats import chisquare
 
-import lmcourse.widgets
-from lmcourse.book import extension
 from lmcourse.probability import entropy, sampling_distribution, softmax
 from lmcourse.widgets import SamplerView
-from tests.chromium import OfflinePage, accessibility_violations, launch
+from tests.chromium import OfflinePage, accessibility_violations
 from tests.sampler_views import HOSTILE, hostile_view, large_view
 from tests.widget_pages import (
     PHONE,
     Lab,
+    WidgetInPage,
     build_book,
+    evaluate_in_module,
     jupyterlab,
     opened,
     stored_output_of_a_new_process,
@@ -138,28 +137,7 @@ def test_stored_output_is_the_same_in_every_process():
     assert "SamplerView(15 tokens" in first
 
 
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ('import x from "./x.js";\nexport default {};', "must not import"),
-        ("function render() {}", "must have one line 'export default …', got 0"),
-    ],
-)
-def test_a_module_that_the_page_cannot_hold_is_refused(tmp_path, monkeypatch, source, message):
-    module = tmp_path / "bad.js"
-    module.write_text(source, encoding="utf-8")
-    monkeypatch.setattr(lmcourse.widgets, "modules", lambda: {"Bad": module})
-    with pytest.raises(ValueError, match=message):
-        extension.widget_script()
-
-
 # --- The page's arithmetic --------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with launch() as browser:
-        yield browser
 
 
 def random_cases(number: int):
@@ -182,17 +160,12 @@ def random_cases(number: int):
 
 @pytest.mark.browser
 def test_the_module_computes_what_the_package_computes(browser):
-    source = lmcourse.widgets.modules()["SamplerView"].read_text(encoding="utf-8")
-    function = source.replace("export default { render };", "return run(cases);")
-    program = """(cases) => new Function("cases", source + `
-        function run(cases) {
-          return cases.map(([logits, settings]) => {
-            logits = logits.map((logit) => logit ?? -Infinity);
-            const cutBy = cuts(logits, likeliestFirst(logits), settings);
-            const p = samplingDistribution(logits, cutBy, settings.temperature);
-            return [p, entropy(p), cutBy];
-          });
-        }`)(cases)"""
+    function = """(cases) => cases.map(([logits, settings]) => {
+        logits = logits.map((logit) => logit ?? -Infinity);
+        const cutBy = cuts(logits, likeliestFirst(logits), settings);
+        const p = samplingDistribution(logits, cutBy, settings.temperature);
+        return [p, entropy(p), cutBy];
+    })"""
     cases = list(random_cases(1500))
     sent = [
         [
@@ -206,11 +179,7 @@ def test_the_module_computes_what_the_package_computes(browser):
         ]
         for logits, s in cases
     ]
-    with OfflinePage(browser) as offline:
-        program = (
-            f"(cases) => {{ const source = {json.dumps(function)}; return ({program})(cases) }}"
-        )
-        computed = offline.page.evaluate(program, sent)
+    computed = evaluate_in_module(browser, SamplerView, function, sent)
     for (logits, settings), (probabilities, nats, cut_by) in zip(cases, computed, strict=True):
         expected = sampling_distribution(logits, **settings)
         np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-6, err_msg=settings)
@@ -231,21 +200,8 @@ def book(tmp_path_factory) -> Path:
     return build_book(tmp_path_factory.mktemp("book"), pages)
 
 
-class View:
-    """One widget in a page, used as a reader does."""
-
-    def __init__(self, page, index: int = 0):
-        self.page = page
-        self.root = page.locator(".lmc-sampler").nth(index)
-
-    def slider(self, label: str):
-        return self.root.get_by_label(label, exact=True)
-
-    def slide(self, label: str, position: int) -> None:
-        self.slider(label).fill(str(position))
-
-    def press(self, name: str) -> None:
-        self.root.get_by_role("button", name=name, exact=True).click()
+class View(WidgetInPage):
+    selector = ".lmc-sampler"
 
     def settings(self) -> dict[str, float | int | None]:
         """The settings as the page shows them."""
@@ -254,15 +210,9 @@ class View:
         settings = dict(zip(("temperature", "top_k", "top_p", "min_p"), values, strict=True))
         return settings | {"top_k": settings["top_k"] and int(settings["top_k"])}
 
-    def saved(self, name: str) -> Path:
-        with self.page.expect_download() as download:
-            self.press(name)
-        return download.value.path()
-
     def table(self) -> dict[str, np.ndarray | list[str]]:
         """The saved CSV's columns, sorted by token id."""
-        with self.saved("Save CSV").open(encoding="utf-8", newline="") as file:
-            rows = sorted(csv.DictReader(file), key=lambda row: int(row["id"]))
+        rows = sorted(self.saved_rows(), key=lambda row: int(row["id"]))
         columns = {name: [row[name] for row in rows] for name in rows[0]}
         numbers = ("logit", "model_probability", "sampling_probability", "drawn")
         return columns | {name: np.array(columns[name], dtype=float) for name in numbers}
@@ -479,13 +429,6 @@ def test_readable_without_javascript(browser, book):
         assert output.locator("tbody tr").count() == 10
         shares = output.locator("tbody td").all_text_contents()[::2]
         assert shares == [f"{p:.1%}" for p in softmax(np.linspace(3, 0, 15))[:10]]
-
-
-@pytest.mark.browser
-def test_pages_without_a_widget_do_not_load_the_script(browser, book):
-    assert "lmcourse-widgets" not in (book / "plain.html").read_text(encoding="utf-8")
-    with opened(browser, book / "plain.html") as page:
-        assert page.title().startswith("A page without a widget")
 
 
 # --- JupyterLab, with a kernel ----------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import socket
@@ -98,6 +99,52 @@ def opened(browser, path: Path, **options) -> Iterator:
         assert offline.errors == []
 
 
+class WidgetInPage:
+    """One widget in a page, used as a reader does.
+
+    A subclass names the class of its root, as a CSS selector.
+
+    Args:
+        page: of the browser.
+        index: which of the page's widgets of this kind.
+    """
+
+    selector: str
+
+    def __init__(self, page, index: int = 0):
+        self.page = page
+        self.root = page.locator(self.selector).nth(index)
+
+    def slider(self, label: str):
+        return self.root.get_by_label(label, exact=True)
+
+    def slide(self, label: str, position: int) -> None:
+        self.slider(label).fill(str(position))
+
+    def press(self, name: str) -> None:
+        self.root.get_by_role("button", name=name, exact=True).click()
+
+    def saved(self, name: str) -> Path:
+        """The file that a button saves."""
+        with self.page.expect_download() as download:
+            self.press(name)
+        return download.value.path()
+
+    def saved_rows(self) -> list[dict[str, str]]:
+        """The rows of the saved CSV."""
+        with self.saved("Save CSV").open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+
+def evaluate_in_module(browser, widget: type[Widget], function: str, argument):
+    """Call a JavaScript function that sees every name of the module that Jupyter runs."""
+    source = widget._esm.replace("export default { render };", f"return ({function})(argument);")
+    with OfflinePage(browser) as offline:
+        return offline.page.evaluate(
+            "([source, argument]) => new Function('argument', source)(argument)", [source, argument]
+        )
+
+
 # --- JupyterLab, with a kernel ----------------------------------------------------------------
 
 
@@ -171,10 +218,10 @@ class Lab:
     Args:
         page: of the browser.
         address: of the notebook.
-        view: makes the page object of the widget, which has a locator ``root``.
+        view: makes the page object of the widget.
     """
 
-    def __init__(self, page, address: str, view):
+    def __init__(self, page, address: str, view: type[WidgetInPage]):
         self.page = page
         page.goto(address)
         self.wait_until_idle()
