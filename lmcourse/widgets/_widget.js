@@ -41,6 +41,9 @@ function button(label, onClick) {
   return node;
 }
 
+/** The heading of a table's column. */
+const heading = (words) => element("th", { scope: "col" }, words);
+
 const SPOKEN_AFTER_MS = 400;
 
 /** Text for screen readers alone; of many changes in a row they hear the last one's `words()`. */
@@ -137,6 +140,34 @@ function traitSliders(model, specs, set) {
     reset.disabled = specs.every(({ trait }) => model.get(trait) === initial[trait]);
   }
   return { node, reset, update, traits: Object.keys(initial) };
+}
+
+// --- Drawings --------------------------------------------------------------------------------
+
+/** Give an SVG element new attributes; `style` is an object. */
+function redraw(node, { style = {}, ...attributes }) {
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  for (const [name, value] of Object.entries(style)) node.style.setProperty(name, value);
+}
+
+/** An SVG element with attributes and children. */
+function shape(tag, attributes, ...children) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  redraw(node, attributes);
+  node.append(...children);
+  return node;
+}
+
+const writing = (words, x, y, anchor, style) =>
+  shape("text", { x, y, "text-anchor": anchor, style }, words);
+
+/** A drawing as an image, which a canvas can draw. */
+async function imageOf(svg) {
+  const image = new Image();
+  const source = new XMLSerializer().serializeToString(svg);
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(source)}`;
+  await image.decode();
+  return image;
 }
 
 // --- Colours and files -----------------------------------------------------------------------

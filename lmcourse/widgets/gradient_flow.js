@@ -282,19 +282,7 @@ function scales({ settings, flows }, { width, height }) {
   return { marks, zero, right, bottom, x, y, yOf };
 }
 
-/** An SVG element; the attribute `style` is an object. */
-function shape(tag, { style = {}, ...attributes }, ...children) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  for (const [name, value] of Object.entries(style)) node.style.setProperty(name, value);
-  node.append(...children);
-  return node;
-}
-
 const rule = (x1, y1, x2, y2, stroke) => shape("line", { x1, y1, x2, y2, style: { stroke } });
-
-const writing = (words, x, y, anchor, style) =>
-  shape("text", { x, y, "text-anchor": anchor, style }, words);
 
 function axes({ marks, zero, right, bottom, x, y }, length, { line, muted }) {
   const { left, top } = MARGIN;
@@ -378,10 +366,7 @@ function toCSV({ ids, flows }, tokens) {
 async function toCanvas(numbers, looked) {
   const [width, height, top] = [720, 340, 44];
   const svg = chart(numbers, looked, { width, height: height - top }, COLOURS_OF_PICTURE);
-  const image = new Image();
-  const source = new XMLSerializer().serializeToString(svg);
-  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(source)}`;
-  await image.decode();
+  const image = await imageOf(svg);
   const { canvas, g } = emptyPicture(width, height);
   g.fillStyle = COLOURS_OF_PICTURE.ink;
   g.font = "bold 14px sans-serif";
@@ -393,8 +378,6 @@ async function toCanvas(numbers, looked) {
 // --- The page's elements ---------------------------------------------------------------------
 
 const THUMB = 16; // how wide the handle of a slider is
-
-const heading = (words) => element("th", { scope: "col" }, words);
 
 /** How dark a share is drawn: the square root lets small ones be seen. */
 const shade = (share) => Math.sqrt(share).toFixed(3);
