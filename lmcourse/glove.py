@@ -11,8 +11,6 @@ From text to vectors in five lines::
 
 from __future__ import annotations
 
-import importlib.util
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +20,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lmcourse import _arguments
+from lmcourse._backends import choose_backend
 
 if TYPE_CHECKING:
     import scipy.sparse
 
 Parameters = dict[str, Float[np.ndarray, "vocab ..."]]
-BACKENDS = ("numpy", "numba")
 TILES = 16  # in each direction; a tile's share of the parameters should fit into a core's cache
 _PAIRS_AT_ONCE = (
     4_000_000  # pairs of a stream of text that are held in memory before they are summed
@@ -382,7 +380,9 @@ def train(
     passes = _arguments.integer("passes", passes, at_least=1)
     learning_rate = _arguments.number("learning_rate", learning_rate, above=0)
     threads = _arguments.integer("threads", threads, at_least=1)
-    update = _update_function(backend)
+    update = _update
+    if choose_backend(backend) == "numba":
+        from lmcourse._glove_numba import update
     entries = _entries(counts, x_max, alpha)
     parameters = initial_parameters(counts.shape[0], dim, seed=seed, dtype=dtype)
     squares = {name: np.ones_like(array) for name, array in parameters.items()}
@@ -425,8 +425,9 @@ def _by_diagonal(
     """Sort the entries by diagonal of a shuffled matrix and, on it, by tile.
 
     The matrix is padded to a multiple of ``TILES``. A tile holds the rows that leave one remainder
-    when divided by ``TILES`` and the columns that leave one: on a diagonal, the row's remainder
-    tells the tile. Entries of diagonal k in tile t go from ``starts[k, t]`` to ``starts[k, t + 1]``.
+    when divided by ``TILES`` and the columns that leave one; on a diagonal, the row's remainder
+    tells the tile. The entries of diagonal k in tile t are those from ``starts[k, t]`` up to
+    ``starts[k, t + 1]``.
     """
     size = -(-vocab_size // TILES) * TILES
     row = rng.permutation(size)[entries.rows]
@@ -444,30 +445,6 @@ def _strata(size: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Return all diagonals in a random order, those together whose tiles share no row or column."""
     order = rng.permutation(size)
     return [order[order % TILES == remainder] for remainder in rng.permutation(TILES)]
-
-
-def _update_function(backend: str | None):
-    """Return the function that visits the entries."""
-    if backend is None:
-        backend = _fastest_backend()
-    _arguments.one_of("backend", backend, BACKENDS)
-    if backend == "numba":
-        from lmcourse._glove_numba import update
-
-        return update
-    return _update
-
-
-def _fastest_backend() -> str:
-    if importlib.util.find_spec("numba"):
-        return "numba"
-    # Python shows a warning once for each place that it comes from.
-    warnings.warn(
-        "numba is not installed, so training runs in numpy and takes longer; "
-        'install it with pip install "lmcourse[fast]"',
-        stacklevel=4,
-    )
-    return "numpy"
 
 
 def _update(
