@@ -14,6 +14,7 @@ import heapq
 import itertools
 import json
 import os
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ UNKNOWN_WORD = "<unk>"
 # letters, digits or other marks with the space before them, then white space. The last space before
 # a word is left to the word.
 _PIECE = regex.compile(r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
+_WORD = regex.compile(r"\p{L}[\p{L}\p{M}]*(?:'\p{L}[\p{L}\p{M}]*)*")
 
 Pair = tuple[int, int]
 AnyTokenizer = TypeVar("AnyTokenizer", bound="_Tokenizer")
@@ -51,6 +53,23 @@ def split_pieces(text: str) -> list[str]:
     Source: Radford et al. (2019), "Language Models are Unsupervised Multitask Learners".
     """
     return _PIECE.findall(_arguments.text("text", text))
+
+
+def split_words(text: str) -> list[str]:
+    """Return the words of ``text`` in lower case, without what stands between them.
+
+    A word is made of letters, of any script, and of apostrophes between letters: ``"Don’t, he'd
+    said 3 times; 'tis naïve."`` gives ``"don't"``, ``"he'd"``, ``"said"``, ``"times"``, ``"tis"``,
+    ``"naïve"``. Both apostrophes become ``'``, and a letter with its accent becomes one character
+    if there is such a one (Unicode's form NFC), so that a word has one spelling.
+
+    Raises:
+        TypeError: ``text`` is not a string.
+        ValueError: it holds a lone surrogate, which UTF-8 cannot encode; the message names its
+            place.
+    """
+    text = _arguments.text("text", text).lower().replace("’", "'")
+    return _WORD.findall(unicodedata.normalize("NFC", text))
 
 
 def count_pairs(words: Iterable[Sequence[int]], counts: Iterable[int]) -> Counter[Pair]:

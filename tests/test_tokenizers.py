@@ -1,6 +1,7 @@
 """Tokenizers against Hugging Face `tokenizers`, against their own definitions, and round trips."""
 
 import json
+import re
 import unicodedata
 from collections import Counter
 
@@ -22,6 +23,7 @@ from lmcourse.tokenizers import (
     learn_merges_reference,
     merge_pair,
     split_pieces,
+    split_words,
 )
 
 KINDS = [CharacterTokenizer, WordTokenizer, BPETokenizer]
@@ -94,6 +96,51 @@ def test_pieces_equal_hugging_faces_on_any_text(text):
 @given(st.text())
 def test_pieces_join_to_the_text(text):
     assert "".join(split_pieces(text)) == text
+
+
+# --- words ---
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "Don’t, he'd said 3 times; 'tis naïve.",
+            ["don't", "he'd", "said", "times", "tis", "naïve"],
+        ),
+        ("the 'dogs' of o'clock's o''er", ["the", "dogs", "of", "o'clock's", "o", "er"]),
+        ("‘I’ll go,’ said she", ["i'll", "go", "said", "she"]),
+        ("well-known _very_ low—high 4th", ["well", "known", "very", "low", "high", "th"]),
+        ("ÉCOLE École e\u0301cole Straße Ёж ΣΟΦΟΣ", ["école"] * 3 + ["straße", "ёж", "σοφος"]),
+        ("m\u0304\u0301x \u0301x İ", ["m\u0304\u0301x", "x", "i\u0307"]),
+        ("", []),
+        ("12 ... '’ \u0301", []),
+    ],
+)
+def test_words_are_letters_with_apostrophes_inside(text, words):
+    assert split_words(text) == words
+
+
+@given(settled_text)
+def test_words_are_split_into_themselves_and_hold_every_letter(text):
+    words = split_words(text)
+    assert split_words(" ".join(words)) == words
+    lower = unicodedata.normalize("NFC", text.lower())
+    letters = [c for c in lower if unicodedata.category(c).startswith("L")]
+    assert [c for word in words for c in word if c.isalpha()] == letters
+
+
+def test_words_of_ascii_text_are_those_of_a_shorter_definition(austen):
+    text = austen.encode("ascii", "replace").decode()
+    assert split_words(text) == re.findall(r"[a-z]+(?:'[a-z]+)*", text.lower())
+
+
+@pytest.mark.wrong_input
+def test_wrong_text_to_split_into_words_is_named():
+    with pytest.raises(TypeError, match="text must be a string, got bytes"):
+        split_words(b"ab")
+    with pytest.raises(ValueError, match=r"lone surrogate U\+D800 at text\[2\]"):
+        split_words("ab\ud800")
 
 
 def test_count_pairs_weighs_words_and_counts_overlaps():
