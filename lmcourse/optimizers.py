@@ -213,6 +213,40 @@ class AdamW(Adam):
         return gradient
 
 
+class AdaGrad(_Optimizer):
+    """AdaGrad: each entry's step shrinks with the squares of all its gradients so far.
+
+    The squares are summed, and a step subtracts ``learning_rate * gradient / root of the sum``. An
+    entry that is seldom moved keeps a large step, which suits the vectors of rare words.
+
+    Equation: eq-glove-adagrad
+
+    Source: Duchi, Hazan and Singer 2011.
+
+    Args:
+        learning_rate: step size, above 0; an attribute that may be set between steps.
+        initial_accumulator: what every sum of squares starts from, at least 0. GloVe starts from 1.
+        epsilon: added to the root of the sum, above 0.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self, learning_rate: float, *, initial_accumulator: float = 0.0, epsilon: float = 1e-10
+    ):
+        super().__init__(learning_rate)
+        self.initial_accumulator = number("initial_accumulator", initial_accumulator, at_least=0)
+        self.epsilon = number("epsilon", epsilon, above=0)
+        self._squares: Arrays = {}
+
+    def _move(self, name: str, parameter: np.ndarray, gradient: np.ndarray) -> None:
+        start = np.full_like(parameter, self.initial_accumulator)
+        squares = self._squares.setdefault(name, start)
+        squares += gradient**2
+        parameter -= self.learning_rate * gradient / (np.sqrt(squares) + self.epsilon)
+
+
 @contextmanager
 def linear_decay(optimizer, steps: int) -> Iterator[Iterator[int]]:
     """Count steps while the learning rate falls linearly, from the optimizer's own to zero.

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lmcourse.optimizers import SGD, Adam, AdamW, clip_by_global_norm, linear_decay
+from lmcourse.optimizers import SGD, AdaGrad, Adam, AdamW, clip_by_global_norm, linear_decay
 
 SHAPES = {"embedding": (7, 3), "weights": (4, 1, 5), "bias": (6,), "scale": ()}
 
@@ -32,7 +32,11 @@ PAIRS = [
     (AdamW, torch.optim.AdamW, {}),
     (AdamW, torch.optim.AdamW, {"betas": (0.9, 0.99), "epsilon": 1e-6, "weight_decay": 0.3}),
     (AdamW, torch.optim.AdamW, {"weight_decay": 0}),
+    (AdaGrad, torch.optim.Adagrad, {}),
+    (AdaGrad, torch.optim.Adagrad, {"initial_accumulator": 1.0, "epsilon": 1e-2}),
 ]
+
+TORCH_NAMES = {"epsilon": "eps", "initial_accumulator": "initial_accumulator_value"}
 
 
 @pytest.mark.parametrize("scheduled", [False, True], ids=["constant", "scheduled"])
@@ -40,7 +44,7 @@ PAIRS = [
 def test_equals_torch_over_100_steps(ours, theirs, options, scheduled):
     parameters = initial_parameters()
     tensors = {name: torch.tensor(p, requires_grad=True) for name, p in parameters.items()}
-    torch_options = {("eps" if k == "epsilon" else k): v for k, v in options.items()}
+    torch_options = {TORCH_NAMES.get(name, name): value for name, value in options.items()}
     optimizer = ours(learning_rate=0.02, **options)
     reference = theirs(tensors.values(), lr=0.02, **torch_options)
     rng = np.random.default_rng(1)
@@ -60,7 +64,7 @@ def test_equals_torch_over_100_steps(ours, theirs, options, scheduled):
 
 
 @pytest.mark.parametrize(
-    "optimizer", [SGD(0.1, momentum=0.9, weight_decay=0.1), Adam(0.1), AdamW(0.1)]
+    "optimizer", [SGD(0.1, momentum=0.9, weight_decay=0.1), Adam(0.1), AdamW(0.1), AdaGrad(0.1)]
 )
 def test_updates_in_place_and_keeps_float32(optimizer):
     parameters = initial_parameters(np.float32)
@@ -79,6 +83,16 @@ def test_first_adam_step_is_the_learning_rate_whatever_the_gradients_size():
     parameters = {"w": np.zeros(3)}
     Adam(0.01).step(parameters, {"w": np.array([1e-3, -1.0, 1e3])})
     np.testing.assert_allclose(parameters["w"], [-0.01, 0.01, -0.01], rtol=1e-4)
+
+
+def test_adagrad_steps_fall_as_one_over_the_root_of_the_steps():
+    parameters, optimizer = {"w": np.zeros(3)}, AdaGrad(0.1)
+    gradients = {"w": np.array([1e-3, -1.0, 1e3])}
+    for step in range(1, 6):
+        before = parameters["w"].copy()
+        optimizer.step(parameters, gradients)
+        expected = -0.1 / np.sqrt(step) * np.sign(gradients["w"])
+        np.testing.assert_allclose(parameters["w"] - before, expected, rtol=1e-6)
 
 
 def test_state_belongs_to_the_name_and_not_to_the_order():
@@ -110,7 +124,7 @@ def test_state_belongs_to_the_name_and_not_to_the_order():
         ),
     ],
 )
-@pytest.mark.parametrize("optimizer", [SGD, Adam, AdamW])
+@pytest.mark.parametrize("optimizer", [SGD, Adam, AdamW, AdaGrad])
 def test_wrong_gradients_are_named_and_nothing_moves(optimizer, gradients, message):
     parameters = {"w": np.ones(2), "b": np.ones(1)}
     with pytest.raises(ValueError, match=message):
@@ -156,6 +170,11 @@ def test_a_parameter_that_changes_its_shape_is_refused():
         (lambda: AdamW(1, betas=(-0.1, 0.9)), r"betas\[0\] must be a finite number >= 0 and < 1"),
         (lambda: Adam(1, betas=0.9), "betas must be two numbers, got 0.9"),
         (lambda: Adam(1, epsilon=0), "epsilon must be a finite number > 0, got 0"),
+        (lambda: AdaGrad(1, epsilon=0), "epsilon must be a finite number > 0, got 0"),
+        (
+            lambda: AdaGrad(1, initial_accumulator=-1),
+            "initial_accumulator must be a finite number >= 0, got -1",
+        ),
     ],
 )
 def test_settings_out_of_range_are_refused(build, message):
