@@ -69,10 +69,14 @@ def build_vocabulary(
 def encode(
     documents: Iterable[Sequence[str]], words: Sequence[str]
 ) -> list[Int[np.ndarray, " tokens"]]:
-    """Return each document's word ids, positions in ``words``.
+    """Return each document's word ids.
 
-    Other words are left out, and those on either side of them move together, as in Stanford's
-    program.
+    Words that are not in ``words`` are left out, and those on either side of them move together, as
+    in Stanford's program.
+
+    Args:
+        documents: the words of each text.
+        words: the vocabulary; a word's id is its position here.
     """
     index = {word: i for i, word in enumerate(words)}
     return [
@@ -138,7 +142,7 @@ def _pairs(
         for distance in range(1, min(window, len(piece) - 1) + 1):
             start = max(distance, seen)  # where the first right word stands that is new
             left, right = piece[start - distance : -distance], piece[start:]
-            waiting.append((left, right, np.full(len(right), distance)))
+            waiting.append((left, right, np.full(len(right), distance, np.int32)))
             size += len(right)
         if size > _PAIRS_AT_ONCE:
             yield tuple(map(np.concatenate, zip(*waiting, strict=True)))
@@ -153,6 +157,7 @@ def _pieces(documents: Iterable, vocab_size: int, window: int) -> Iterator[tuple
         ids = _arguments.token_ids(
             f"documents[{i}]", document, vocab_size, ndim=1, allow_empty=True
         )
+        ids = ids.astype(np.int32)  # a sparse matrix keeps its indices in this type
         for start in range(0, len(ids), _TOKENS_AT_ONCE):
             seen = min(start, window)
             yield ids[start - seen : start + _TOKENS_AT_ONCE], seen
@@ -287,7 +292,7 @@ class _Entries(NamedTuple):
     weights: np.ndarray
 
 
-def _entries(counts: Any, x_max: float, alpha: float) -> _Entries:
+def _entries(counts: Any, x_max: float, alpha: float, dtype: type = np.float64) -> _Entries:
     from scipy.sparse import coo_array, issparse
 
     if not issparse(counts):
@@ -301,7 +306,8 @@ def _entries(counts: Any, x_max: float, alpha: float) -> _Entries:
     if data.min() <= 0:
         raise ValueError(f"counts must be above 0 where they are stored, got {data.min()}")
     rows, columns = coo.coords
-    return _Entries(rows, columns, np.log(data), weight(data, x_max=x_max, alpha=alpha))
+    logs, weights = np.log(data), weight(data, x_max=x_max, alpha=alpha)
+    return _Entries(rows, columns, logs.astype(dtype), weights.astype(dtype))
 
 
 def _errors(parameters: dict, entries: _Entries) -> np.ndarray:
@@ -383,11 +389,11 @@ def train(
     update = _update
     if choose_backend(backend) == "numba":
         from lmcourse._glove_numba import update
-    entries = _entries(counts, x_max, alpha)
+    entries = _entries(counts, x_max, alpha, dtype)
     parameters = initial_parameters(counts.shape[0], dim, seed=seed, dtype=dtype)
     squares = {name: np.ones_like(array) for name, array in parameters.items()}
     rng = np.random.default_rng([seed, 1])
-    entries, starts = _by_diagonal(entries, counts.shape[0], dtype, rng)
+    entries, starts = _by_diagonal(entries, counts.shape[0], rng)
     costs = np.empty(passes)
     bar = trange(passes, desc="GloVe", disable=None if progress is None else not progress)
     with ThreadPoolExecutor(threads) as pool:
@@ -420,7 +426,7 @@ def train(
 
 
 def _by_diagonal(
-    entries: _Entries, vocab_size: int, dtype: type, rng: np.random.Generator
+    entries: _Entries, vocab_size: int, rng: np.random.Generator
 ) -> tuple[_Entries, np.ndarray]:
     """Sort the entries by diagonal of a shuffled matrix and, on it, by tile.
 
@@ -430,14 +436,14 @@ def _by_diagonal(
     ``starts[k, t + 1]``.
     """
     size = -(-vocab_size // TILES) * TILES
-    row = rng.permutation(size)[entries.rows]
-    column = rng.permutation(size)[entries.columns]
-    block = (column - row) % size * TILES + row % TILES
+    row = rng.permutation(size).astype(np.int32)[entries.rows]
+    block = (rng.permutation(size).astype(np.int32)[entries.columns] - row) % size
+    block = block * TILES + row % TILES
+    ends = np.bincount(block, minlength=size * TILES).cumsum().reshape(size, TILES)
+    starts = np.column_stack([np.append(0, ends[:-1, -1]), ends])
     order = np.argsort(block, kind="stable")
-    first = np.arange(size)[:, None] * TILES + np.arange(TILES + 1)
-    starts = np.searchsorted(block[order], first)
-    rows, columns = (index[order].astype(np.int32) for index in entries[:2])
-    logs, weights = (values[order].astype(dtype) for values in entries[2:])
+    rows, columns = (index[order].astype(np.int32, copy=False) for index in entries[:2])
+    logs, weights = (values[order] for values in entries[2:])
     return _Entries(rows, columns, logs, weights), starts
 
 

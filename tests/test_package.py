@@ -102,6 +102,8 @@ def test_what_a_module_imports_is_declared(path):
         declared += EXTRAS["book"]
     if path.name == "build.py":
         declared += EXTRAS["test"]
+    if path.stem.endswith("_numba"):
+        declared += EXTRAS["fast"]
     imported = third_party_imports(path.read_text(encoding="utf-8"))
     needed = {canonicalize_name(COMES_WITH.get(name, name)) for name in imported}
     assert needed <= names_of(declared), "missing from pyproject.toml"
