@@ -42,10 +42,10 @@ def _update(
                 w_squares, c_squares = word_squares[i], context_squares[j]
                 for d in range(w.shape[0]):
                     dw, dc = slope * c[d], slope * w[d]
-                    w_squares[d] += dw * dw
-                    c_squares[d] += dc * dc
-                    w[d] -= learning_rate * dw / math.sqrt(w_squares[d])
-                    c[d] -= learning_rate * dc / math.sqrt(c_squares[d])
+                    w_square, c_square = w_squares[d] + dw * dw, c_squares[d] + dc * dc
+                    w_squares[d], c_squares[d] = w_square, c_square
+                    w[d] -= learning_rate * dw / math.sqrt(w_square)
+                    c[d] -= learning_rate * dc / math.sqrt(c_square)
                 word_bias_squares[i] += slope * slope
                 context_bias_squares[j] += slope * slope
                 word_bias[i] -= learning_rate * slope / math.sqrt(word_bias_squares[i])

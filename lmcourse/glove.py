@@ -246,6 +246,7 @@ def objective(
             ``alpha`` is not above 0.
     """
     entries = _entries(counts, x_max, alpha)
+    _check_parameters(parameters, counts.shape[0])
     return float(entries.weights @ _errors(parameters, entries) ** 2)
 
 
@@ -273,6 +274,7 @@ def gradients(
     from scipy.sparse import csr_array
 
     entries = _entries(counts, x_max, alpha)
+    _check_parameters(parameters, counts.shape[0])
     slopes = 2 * entries.weights * _errors(parameters, entries)
     by_pair = csr_array((slopes, (entries.rows, entries.columns)), shape=counts.shape)
     return {
@@ -281,6 +283,14 @@ def gradients(
         "word_bias": by_pair.sum(axis=1),
         "context_bias": by_pair.sum(axis=0),
     }
+
+
+def _check_parameters(parameters: dict[str, np.ndarray], vocab_size: int) -> None:
+    dim = parameters["word"].shape[-1]
+    for name, array in parameters.items():
+        shape = (vocab_size,) if name.endswith("bias") else (vocab_size, dim)
+        if array.shape != shape:
+            raise ValueError(f"parameters[{name!r}] must have shape {shape}, got {array.shape}")
 
 
 class _Entries(NamedTuple):
@@ -293,19 +303,23 @@ class _Entries(NamedTuple):
 
 
 def _entries(counts: Any, x_max: float, alpha: float, dtype: type = np.float64) -> _Entries:
-    from scipy.sparse import coo_array, issparse
+    from scipy.sparse import csr_array, issparse
 
     if not issparse(counts):
         raise TypeError(f"counts must be a SciPy sparse matrix, got {type(counts).__name__}")
-    coo = coo_array(counts)
-    if coo.shape[0] != coo.shape[1] or coo.nnz == 0:
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.nnz == 0:
         raise ValueError(
-            f"counts must be square and hold an entry, got shape {coo.shape} and {coo.nnz} entries"
+            f"counts must be square and hold an entry, "
+            f"got shape {counts.shape} and {counts.nnz} entries"
         )
-    data = _arguments.finite_array("counts", coo.data)
+    csr = csr_array(counts)
+    if not csr.has_canonical_format:  # a count may stand there in several parts
+        csr = csr.copy()
+        csr.sum_duplicates()
+    data = _arguments.finite_array("counts", csr.data)
     if data.min() <= 0:
         raise ValueError(f"counts must be above 0 where they are stored, got {data.min()}")
-    rows, columns = coo.coords
+    rows, columns = csr.tocoo(copy=False).coords
     logs, weights = np.log(data), weight(data, x_max=x_max, alpha=alpha)
     return _Entries(rows, columns, logs.astype(dtype), weights.astype(dtype))
 
@@ -346,11 +360,12 @@ def train(
 ) -> Training:
     """Fit word vectors to co-occurrence counts, one entry at a time, with AdaGrad.
 
-    The entries are visited diagonal by diagonal of a shuffled matrix, in a new order each pass. On
-    a (cyclic) diagonal no two entries share a row or a column, so that no update touches what
-    another one reads: numpy can do them all at once and get what doing them one by one would. In
-    the same way the matrix falls into tiles that share neither. They fit into a processor's cache,
-    and threads can work on them side by side: the result does not depend on the number of threads.
+    The rows and columns are shuffled, and the matrix is cut into square tiles. The entries are
+    visited diagonal by diagonal, in a new order each pass; a diagonal crosses one tile of each row
+    of tiles, and no two of them in one column. No two of its entries share a row or a column
+    either, so that no update touches what another one reads: numpy can do them all at once and get
+    what doing them one by one would. The tiles fit into a processor's cache, and threads can work
+    on them side by side: the parameters do not depend on the number of threads.
 
     Equations: eq-glove-objective, eq-glove-adagrad
 
@@ -390,17 +405,20 @@ def train(
     if choose_backend(backend) == "numba":
         from lmcourse._glove_numba import update
     entries = _entries(counts, x_max, alpha, dtype)
-    parameters = initial_parameters(counts.shape[0], dim, seed=seed, dtype=dtype)
-    squares = {name: np.ones_like(array) for name, array in parameters.items()}
     rng = np.random.default_rng([seed, 1])
-    entries, starts = _by_diagonal(entries, counts.shape[0], rng)
+    # Row r of the shuffled matrix is word words[r]; a tile's parameters stand together in memory.
+    words, contexts = (rng.permutation(counts.shape[0]) for _ in range(2))
+    initial = initial_parameters(counts.shape[0], dim, seed=seed, dtype=dtype)
+    parameters = _reordered(initial, words, contexts)
+    squares = {name: np.ones_like(array) for name, array in parameters.items()}
+    entries, starts = _by_diagonal(entries, words, contexts)
     costs = np.empty(passes)
     bar = trange(passes, desc="GloVe", disable=None if progress is None else not progress)
-    with ThreadPoolExecutor(threads) as pool:
+    shares = np.array_split(np.arange(TILES), min(threads, TILES))
+    with ThreadPoolExecutor(len(shares)) as pool:
         for n in bar:
             costs[n] = 0
             for diagonals in _strata(len(starts), rng):
-                shares = np.array_split(np.arange(TILES), threads)
                 jobs = [
                     pool.submit(
                         update,
@@ -422,35 +440,51 @@ def train(
                     f"try a learning_rate below {learning_rate}"
                 )
             bar.set_postfix(cost=f"{costs[n]:.4f}")
-    return Training(parameters, costs)
+    return Training(_reordered(parameters, np.argsort(words), np.argsort(contexts)), costs)
+
+
+def _reordered(
+    parameters: dict[str, np.ndarray], words: np.ndarray, contexts: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return copies of the parameters whose row r is row ``words[r]`` or ``contexts[r]``."""
+    return {
+        name: array[contexts if name.startswith("context") else words]
+        for name, array in parameters.items()
+    }
 
 
 def _by_diagonal(
-    entries: _Entries, vocab_size: int, rng: np.random.Generator
+    entries: _Entries, words: np.ndarray, contexts: np.ndarray
 ) -> tuple[_Entries, np.ndarray]:
-    """Sort the entries by diagonal of a shuffled matrix and, on it, by tile.
+    """Sort the entries by diagonal of the shuffled matrix and, on it, by tile.
 
-    The matrix is padded to a multiple of ``TILES``. A tile holds the rows that leave one remainder
-    when divided by ``TILES`` and the columns that leave one; on a diagonal, the row's remainder
-    tells the tile. The entries of diagonal k in tile t are those from ``starts[k, t]`` up to
-    ``starts[k, t + 1]``.
+    The matrix is padded to a multiple of ``TILES``. Diagonal k = s * length + d crosses each tile
+    (t, t + s) along that tile's own d-th diagonal; both are cyclic. Its entries in tile t are those
+    from ``starts[k, t]`` up to ``starts[k, t + 1]``.
     """
-    size = -(-vocab_size // TILES) * TILES
-    row = rng.permutation(size).astype(np.int32)[entries.rows]
-    block = (rng.permutation(size).astype(np.int32)[entries.columns] - row) % size
-    block = block * TILES + row % TILES
-    ends = np.bincount(block, minlength=size * TILES).cumsum().reshape(size, TILES)
-    starts = np.column_stack([np.append(0, ends[:-1, -1]), ends])
-    order = np.argsort(block, kind="stable")
-    rows, columns = (index[order].astype(np.int32, copy=False) for index in entries[:2])
-    logs, weights = (values[order] for values in entries[2:])
-    return _Entries(rows, columns, logs, weights), starts
+    from scipy.sparse import csr_array
+
+    length = -(-len(words) // TILES)  # of a tile's side
+    rows = np.argsort(words).astype(np.int32)[entries.rows]
+    columns = np.argsort(contexts).astype(np.int32)[entries.columns]
+    tiles = rows // length
+    diagonals = (columns // length - tiles) % TILES * length + (columns - rows) % length
+    blocks = diagonals * TILES + tiles
+    # In a matrix with a row for each block and a column for each entry, SciPy sorts them by block.
+    ones = np.ones(len(blocks), dtype=np.int8)
+    by_block = csr_array(
+        (ones, (blocks, np.arange(len(blocks)))), shape=(length * TILES**2, len(blocks))
+    )
+    order, ends = by_block.indices, by_block.indptr[1:].reshape(-1, TILES)
+    starts = np.column_stack([by_block.indptr[:-1:TILES], ends])
+    sorted_entries = (array[order] for array in (rows, columns, entries.logs, entries.weights))
+    return _Entries(*sorted_entries), starts
 
 
 def _strata(size: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Return all diagonals in a random order, those together whose tiles share no row or column."""
-    order = rng.permutation(size)
-    return [order[order % TILES == remainder] for remainder in rng.permutation(TILES)]
+    length = size // TILES
+    return [s * length + rng.permutation(length) for s in rng.permutation(TILES)]
 
 
 def _update(
