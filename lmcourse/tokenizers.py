@@ -14,6 +14,7 @@ import heapq
 import itertools
 import json
 import os
+import sys
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -69,7 +70,8 @@ def split_words(text: str) -> list[str]:
             place.
     """
     text = _arguments.text("text", text).lower().replace("’", "'")
-    return _WORD.findall(unicodedata.normalize("NFC", text))
+    # Interned: however often a word occurs, memory holds it once.
+    return list(map(sys.intern, _WORD.findall(unicodedata.normalize("NFC", text))))
 
 
 def count_pairs(words: Iterable[Sequence[int]], counts: Iterable[int]) -> Counter[Pair]:
