@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 # Every widget and the module that holds it; its script and style lie beside it.
-_WIDGETS = {"SamplerView": "sampler_view", "GradientFlow": "gradient_flow"}
+_WIDGETS = {
+    "SamplerView": "sampler_view",
+    "GradientFlow": "gradient_flow",
+    "EmbeddingMap": "embedding_map",
+}
 
 
 def modules() -> dict[str, Path]:
