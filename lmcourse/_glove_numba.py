@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import no_type_check
 
 import numba
 
@@ -21,7 +22,9 @@ def update(parameters, squares, entries, starts, diagonals, tiles, learning_rate
 
 
 # fastmath lets the compiler add the products of a row in the order that the processor likes.
+# The tests' run-time type checker wraps functions unless told not to, and numba needs them bare.
 @numba.njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
+@no_type_check
 def _update(
     word, context, word_bias, context_bias,
     word_squares, context_squares, word_bias_squares, context_bias_squares,

@@ -68,7 +68,7 @@ def build_vocabulary(
 
 def encode(
     documents: Iterable[Sequence[str]], words: Sequence[str]
-) -> list[Int[np.ndarray, " tokens"]]:
+) -> list[Int[np.ndarray, " _tokens"]]:
     """Return each document's word ids.
 
     Words that are not in ``words`` are left out, and those on either side of them move together, as
@@ -86,7 +86,7 @@ def encode(
 
 
 def cooccurrence(
-    documents: Iterable[Int[np.ndarray, " tokens"]],
+    documents: Iterable[Int[np.ndarray, " _tokens"]],
     vocab_size: int,
     *,
     window: int = 15,
@@ -108,7 +108,8 @@ def cooccurrence(
         vocab_size: number of words.
         window: how many words on either side are context.
         distance_weighting: a word d places away counts 1/d; otherwise each counts 1.
-        symmetric: words on both sides are context; otherwise those on the left alone.
+        symmetric: words on both sides are context; otherwise those on the left alone (for which the
+            authors' program returns the transpose: there the word on the left has the row).
 
     Returns:
         X, [vocab, vocab] in float64; row i is word i's, columns are its context words.
