@@ -188,8 +188,8 @@ class WordVectors:
                     raise ValueError(f"{path}, line {number}: not a word and numbers") from None
                 if len(rows[-1]) != len(rows[0]) or not entries:
                     raise ValueError(
-                        f"{path}, line {number}: expected {len(rows[0])} numbers after the word, "
-                        f"got {len(rows[-1])}"
+                        f"{path}, line {number}: expected {len(rows[0]) or 'some'} numbers after "
+                        f"the word, got {len(rows[-1])}"
                     )
                 words.append(word)
         if not words:
@@ -269,7 +269,8 @@ def evaluate_similarity(
         Spearman's correlation with its interval, and the pairs that had to be left out.
 
     Raises:
-        ValueError: fewer than three pairs can be compared, or an option is out of range.
+        ValueError: fewer than three pairs can be compared; their ratings or their cosines are all
+            the same, or a rating is not finite; or an option is out of range.
     """
     from scipy.stats import rankdata
 
@@ -296,7 +297,11 @@ def evaluate_similarity(
             x, y = (r - r.mean(axis=-1, keepdims=True) for r in (x, y))
             return (x * y).sum(-1) / np.sqrt((x**2).sum(-1) * (y**2).sum(-1))
 
-    x, y = np.array(cosines), np.array(ratings, dtype=np.float64)
+    x, y = np.array(cosines), _arguments.finite_array("ratings", ratings)
+    if (x == x[0]).all() or (y == y[0]).all():
+        raise ValueError(
+            "pairs must differ in their ratings and in their cosines, got the same for all of them"
+        )
     draws = rng.integers(len(x), size=(resamples, len(x)))
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     low, high = np.nanquantile(spearman(x[draws], y[draws]), tails)
