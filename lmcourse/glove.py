@@ -246,7 +246,7 @@ def objective(
         ValueError: a shape does not fit, ``counts`` has no entry or one below zero, or ``x_max`` or
             ``alpha`` is not above 0.
     """
-    entries = _entries(counts, x_max, alpha)
+    entries = _entries(_checked(counts), x_max, alpha)
     _check_parameters(parameters, counts.shape[0])
     return float(entries.weights @ _errors(parameters, entries) ** 2)
 
@@ -274,7 +274,7 @@ def gradients(
     """
     from scipy.sparse import csr_array
 
-    entries = _entries(counts, x_max, alpha)
+    entries = _entries(_checked(counts), x_max, alpha)
     _check_parameters(parameters, counts.shape[0])
     slopes = 2 * entries.weights * _errors(parameters, entries)
     by_pair = csr_array((slopes, (entries.rows, entries.columns)), shape=counts.shape)
@@ -303,7 +303,7 @@ class _Entries(NamedTuple):
     weights: np.ndarray
 
 
-def _entries(counts: Any, x_max: float, alpha: float, dtype: type = np.float64) -> _Entries:
+def _checked(counts: Any) -> scipy.sparse.csr_array:
     from scipy.sparse import csr_array, issparse
 
     if not issparse(counts):
@@ -320,9 +320,15 @@ def _entries(counts: Any, x_max: float, alpha: float, dtype: type = np.float64) 
     data = _arguments.finite_array("counts", csr.data)
     if data.min() <= 0:
         raise ValueError(f"counts must be above 0 where they are stored, got {data.min()}")
-    rows, columns = csr.tocoo(copy=False).coords
-    logs, weights = np.log(data), weight(data, x_max=x_max, alpha=alpha)
-    return _Entries(rows, columns, logs.astype(dtype), weights.astype(dtype))
+    return csr
+
+
+def _entries(
+    counts: scipy.sparse.csr_array, x_max: float, alpha: float, dtype: type = np.float64
+) -> _Entries:
+    rows, columns = counts.tocoo(copy=False).coords
+    data = counts.data.astype(dtype)
+    return _Entries(rows, columns, np.log(data), weight(data, x_max=x_max, alpha=alpha))
 
 
 def _errors(parameters: dict, entries: _Entries) -> np.ndarray:
@@ -405,14 +411,14 @@ def train(
     update = _update
     if choose_backend(backend) == "numba":
         from lmcourse._glove_numba import update
-    entries = _entries(counts, x_max, alpha, dtype)
+    counts = _checked(counts)
     rng = np.random.default_rng([seed, 1])
     # Row r of the shuffled matrix is word words[r]; a tile's parameters stand together in memory.
     words, contexts = (rng.permutation(counts.shape[0]) for _ in range(2))
     initial = initial_parameters(counts.shape[0], dim, seed=seed, dtype=dtype)
     parameters = _reordered(initial, words, contexts)
     squares = {name: np.ones_like(array) for name, array in parameters.items()}
-    entries, starts = _by_diagonal(entries, words, contexts)
+    entries, starts = _by_diagonal(_entries(counts, x_max, alpha, dtype), words, contexts)
     costs = np.empty(passes)
     bar = trange(passes, desc="GloVe", disable=None if progress is None else not progress)
     shares = np.array_split(np.arange(TILES), min(threads, TILES))
@@ -463,23 +469,31 @@ def _by_diagonal(
     (t, t + s) along that tile's own d-th diagonal; both are cyclic. Its entries in tile t are those
     from ``starts[k, t]`` up to ``starts[k, t + 1]``.
     """
-    from scipy.sparse import csr_array
-
+    rows, columns, logs, weights = entries
+    del entries  # each array goes as soon as its sorted copy is there
+    rows = np.argsort(words).astype(np.int32)[rows]
+    columns = np.argsort(contexts).astype(np.int32)[columns]
     length = -(-len(words) // TILES)  # of a tile's side
-    rows = np.argsort(words).astype(np.int32)[entries.rows]
-    columns = np.argsort(contexts).astype(np.int32)[entries.columns]
+    order, starts = _sorted(_blocks(rows, columns, length), length)
+    return _Entries(rows[order], columns[order], logs[order], weights[order]), starts
+
+
+def _blocks(rows: np.ndarray, columns: np.ndarray, length: int) -> np.ndarray:
+    """Return each entry's diagonal, times the number of tiles, plus its tile."""
     tiles = rows // length
     diagonals = (columns // length - tiles) % TILES * length + (columns - rows) % length
-    blocks = diagonals * TILES + tiles
+    return diagonals * TILES + tiles
+
+
+def _sorted(blocks: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the order that sorts the entries by block, and where each block starts and ends."""
+    from scipy.sparse import csr_array
+
     # In a matrix with a row for each block and a column for each entry, SciPy sorts them by block.
-    ones = np.ones(len(blocks), dtype=np.int8)
-    by_block = csr_array(
-        (ones, (blocks, np.arange(len(blocks)))), shape=(length * TILES**2, len(blocks))
-    )
-    order, ends = by_block.indices, by_block.indptr[1:].reshape(-1, TILES)
-    starts = np.column_stack([by_block.indptr[:-1:TILES], ends])
-    sorted_entries = (array[order] for array in (rows, columns, entries.logs, entries.weights))
-    return _Entries(*sorted_entries), starts
+    ones, numbers = np.ones(len(blocks), np.int8), np.arange(len(blocks), dtype=np.int32)
+    by_block = csr_array((ones, (blocks, numbers)), shape=(length * TILES**2, len(blocks)))
+    ends = by_block.indptr[1:].reshape(-1, TILES)
+    return by_block.indices, np.column_stack([by_block.indptr[:-1:TILES], ends])
 
 
 def _strata(size: int, rng: np.random.Generator) -> list[np.ndarray]:
