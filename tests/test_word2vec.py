@@ -166,6 +166,17 @@ def test_a_word_is_read_the_rarer_the_farther_away_and_never_over_a_documents_en
     assert (np.abs(counts / times - expected) <= 5 * deviation).all()
 
 
+def test_each_word_has_a_window_of_its_own_that_reaches_as_far_on_both_sides():
+    place = np.arange(50)
+    pieces = word2vec._read([place], np.ones(50), 5, np.random.default_rng(0))
+    ((_, (words, contexts)),) = pieces
+    reach = np.array([np.abs(contexts[words == i] - i).max() for i in place])
+    assert set(reach) == {1, 2, 3, 4, 5}
+    distance = np.abs(place[:, None] - place)
+    expected = np.argwhere((distance > 0) & (distance <= reach[:, None]))
+    np.testing.assert_array_equal(sorted(zip(words, contexts, strict=True)), expected)
+
+
 def test_words_are_thinned_before_the_window_is_laid():
     documents, times = [np.array([0, 1, 2]), np.array([3, 4])], 4000
     counts = pair_counts(documents, np.array([1, 0.25, 1, 0.5, 0.8]), 1, 5, times) / times
