@@ -109,7 +109,7 @@ def as_torch(parameters):
 
 class TestVocabulary:
     def test_frequent_words_first_then_sorted(self):
-        documents = [["b", "a", "b", "c"], [], ["b", "d", "a", "d", "e"]]
+        documents = [["b", "d", "b", "c"], [], ["b", "d", "a", "a", "e"]]
         words, counts = build_vocabulary(documents, min_count=2)
         assert words == ("b", "a", "d")
         assert counts.tolist() == [3, 2, 2]
@@ -313,7 +313,9 @@ class TestObjective:
         parameters["word_bias"] += 1  # then each entry costs its weight
         assert objective(parameters, counts) == pytest.approx(weight(counts.data).sum())
 
-    @pytest.mark.parametrize("storage", ["coo", "csc", "dok", "matrix", "shuffled", "in parts"])
+    @pytest.mark.parametrize(
+        "storage", ["coo", "csc", "dok", "matrix", "shuffled", "in parts", "csr in parts"]
+    )
     def test_the_storage_does_not_matter(self, storage):
         counts, parameters = random_counts(20), random_parameters(20, 3)
         coo, n = counts.tocoo(), counts.nnz
@@ -328,6 +330,9 @@ class TestObjective:
             ),
             "in parts": scipy.sparse.coo_array(
                 (coo.data[order] / 2, tuple(c[order] for c in coo.coords)), shape=coo.shape
+            ),
+            "csr in parts": scipy.sparse.csr_array(
+                (counts.data.repeat(2) / 2, counts.indices.repeat(2), 2 * counts.indptr)
             ),
         }[storage]
         kept = stored.copy()
