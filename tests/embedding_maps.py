@@ -42,3 +42,8 @@ def hostile_map(**options) -> EmbeddingMap:
     groups = {HOSTILE[0]: HOSTILE_WORDS[:3], "</div><b>group</b>": HOSTILE_WORDS[5:7]}
     vectors = random_vectors(HOSTILE_WORDS, 6)
     return EmbeddingMap(vectors, **({"groups": groups, "neighbours": 5} | options))
+
+
+def straight_map(**options) -> EmbeddingMap:
+    """Words in two places: the map is a line, and the words a, c and d lie on each other."""
+    return EmbeddingMap(WordVectors(list("abcd"), np.eye(2)[[0, 1, 0, 0]]), **options)

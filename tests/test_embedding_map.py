@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import itertools
 import json
 import re
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.embedding_maps import (
     large_map,
     pretrained,
     random_vectors,
+    straight_map,
 )
 from tests.sampler_views import HOSTILE
 from tests.widget_pages import (
@@ -137,6 +139,7 @@ def test_of_two_words_equally_far_out_the_first_lies_on_the_positive_side():
         assert all(places[outermost[:, axis].argmax(), axis] > 0 for axis in range(2))
 
 
+@pytest.mark.filterwarnings("ignore:Call to deprecated `init_sims`")
 def test_nearest_words_are_gensims():
     view = large_map()
     reference = by_gensim(view)
@@ -384,6 +387,7 @@ def test_arrow_keys_reach_every_word(browser):
 def book(tmp_path_factory) -> Path:
     pages = {
         "hostile": [hostile_map(), hostile_map(analogy=HOSTILE[:3])],
+        "straight": [straight_map(selected="a"), straight_map(analogy=list("acd"))],
         "large": [large_map(selected="king"), large_map(analogy=ROYAL, method="mul"), large_map()],
     }
     return build_book(tmp_path_factory.mktemp("book"), pages)
@@ -606,6 +610,18 @@ def test_an_analogy_that_leads_far_out_is_seen_whole(browser, book):
 
 
 @pytest.mark.browser
+def test_words_on_top_of_each_other_are_drawn(browser, book):
+    with opened(browser, book / "straight.html") as page:
+        for index, settings in enumerate(({"selected": "a"}, {"analogy": list("acd")})):
+            shown, view = Map(page, index), straight_map(**settings)
+            shown.check(view)
+            points, box = shown.points(view), shown.frame.bounding_box()
+            np.testing.assert_array_equal(points["a"], points["d"])
+            assert abs(points["a"] - points["b"])[0] > box["width"] / 2
+            assert {"a", "b"} <= shown.labels().keys()
+
+
+@pytest.mark.browser
 def test_labels_touch_nothing(browser, book):
     with opened(browser, book / "large.html") as page:
         for index, view in enumerate((large_map(selected="king"), large_map(), large_map())):
@@ -656,6 +672,15 @@ def test_the_mouse_shows_neighbours_and_a_click_keeps_them(browser, book):
         view.selected = "bread"
         page.mouse.move(2, 2)
         shown.check_list(view)
+        # Labels move when a word is shown; the mouse keeps the word that it met.
+        shown.press("Reset")
+        for word, box in itertools.islice(shown.labels().items(), 12):
+            page.mouse.move(2, 2)
+            shown.hover([box["x"] + box["width"] - 3, box["y"] + 8])
+            shown.hover([box["x"] + box["width"] - 4, box["y"] + 8])
+            assert shown.title() == f"Nearest to “{word}”"
+        shown.search("bread")
+        page.mouse.move(2, 2)
         # Words in the list can be looked at in turn.
         shown.root.locator(".lmc-answers button").nth(2).click()
         view.selected = view.nearest[2][0]
@@ -686,9 +711,14 @@ def test_search_finds_words_or_says_that_there_is_none(browser, book):
             said = problem.text_content().translate({0x2068: None, 0x2069: None})
             assert said.startswith(words)
             assert shown.find.get_attribute("aria-invalid") == "true"
+            assert shown.find.get_attribute("aria-describedby") == problem.get_attribute("id")
             assert shown.selected() == "queen"
             heard = shown.root.get_by_role("status").filter(has_text=problem.text_content())
             heard.wait_for(state="attached")
+        shown.click(shown.points(view)["man"])
+        assert problem.text_content() == ""
+        shown.search("queen")
+        shown.search("zebra")
         shown.find.fill("dog")
         assert shown.selected() == "queen"  # typed, and not entered
         choice = "new InputEvent('input', { inputType: 'insertReplacementText' })"
@@ -783,7 +813,7 @@ def test_arrow_keys_begin_in_the_middle_or_at_the_answer(browser, book):
         )
         solved = Map(page, 1)
         solved.frame.press("ArrowRight")
-        assert solved.selected() == "queen"
+        solved.check_list(large_map(selected="queen", method="mul"))
 
 
 @pytest.mark.browser
@@ -1035,10 +1065,12 @@ def test_live_in_jupyterlab(browser, lab):
         notebook.run(2)
         shown.root.locator(".lmc-title", has_text="man").wait_for()
 
-        # Keys on the map are the map's: "0 0" would restart the kernel, arrows change the cell.
+        # Keys on the map are the map's: in a notebook, "b" adds a cell, "0 0" restarts the kernel.
+        cells = page.locator(".jp-Notebook .jp-CodeCell").count()
         shown.frame.focus()
-        for key in ("ArrowDown", "0", "0", "Home", "ArrowDown", "+"):
+        for key in ("ArrowDown", "0", "0", "b", "Home", "ArrowDown", "+"):
             page.keyboard.press(key)
+        assert page.locator(".jp-Notebook .jp-CodeCell").count() == cells
         assert shown.frame.evaluate("frame => frame === document.activeElement")
         assert page.locator(".jp-Dialog").count() == 0
         assert shown.selected() is not None

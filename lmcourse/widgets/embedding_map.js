@@ -198,7 +198,8 @@ function viewOf({ query, answers }, places, { middle, spans }) {
   if (query.length < 3) return WHOLE;
   const corners = [...query, ...answers.slice(0, 1)].map((i) => places[i]);
   const { middle: centre, spans: needed } = extent([...corners, targetOf(query, places)]);
-  const fit = spans.map((span, axis) => span / needed[axis] / 1.6); // with room around them
+  // With room around them; along an axis where they are one point, nothing limits the view.
+  const fit = spans.map((span, axis) => (needed[axis] > 0 ? span / needed[axis] / 1.6 : Infinity));
   const zoom = Math.min(...fit, MOST_ZOOM_OF_ANALOGY); // below 1 where a - b + c lies far out
   return { zoom, shift: centre.map((place, axis) => place - middle[axis]) };
 }
@@ -308,7 +309,7 @@ function linesOf({ query, answers }, pixels, target) {
   return [{ kind: "sum", from: c, to: target }, { kind: "arrow", from: b, to: a }, ...answer];
 }
 
-/** Points along a line, close enough together that no label can lie between them. */
+/** Points along a line, in a line of usual length so close that no label fits between them. */
 function pointsAlong({ from, to }) {
   const count = Math.min(Math.ceil(Math.hypot(to[0] - from[0], to[1] - from[1]) / 8), 400);
   return range(0, count, count || 1).map((share) => ({
@@ -615,9 +616,8 @@ function render({ model, el }) {
   /** Zoom about the word that is looked at, or else the middle. */
   function zoomHere(factor) {
     const { middle } = drawing.limits;
-    const word = shown.query.at(-1);
     const centre = middle.map((place, axis) => place + view.shift[axis]);
-    zoom(factor, word === undefined ? centre : map.places[word]);
+    zoom(factor, shown.query.length === 1 ? map.places[shown.query[0]] : centre);
   }
 
   function seeWhole() {
@@ -646,8 +646,8 @@ function render({ model, el }) {
   function search(entered) {
     const word = findWord(map, find.input.value);
     if (word !== undefined) {
-      look(word);
       complain([]);
+      look(word);
       if (entered) frame.focus();
     } else if (entered) {
       complain([find.input]);
@@ -659,9 +659,9 @@ function render({ model, el }) {
     const found = boxes.map(({ input }) => findWord(map, input.value));
     const missing = boxes.filter((_, i) => found[i] === undefined).map(({ input }) => input);
     if (missing.length === 0) {
+      complain([]);
       hovered = null;
       setTraits(model, { selected: null, analogy: found.map((word) => map.words[word]) });
-      complain([]);
     } else if (entered) {
       complain(missing);
       missing[0].focus();
@@ -687,7 +687,8 @@ function render({ model, el }) {
   );
   const find = wordBox("Find a word", list.id, search);
   const boxes = ["a", "b", "c"].map((name) => wordBox(name, list.id, solve));
-  const problem = element("p", { class: "lmc-problem" });
+  const problem = element("p", { class: "lmc-problem", id: newId() });
+  for (const { input } of [find, ...boxes]) input.setAttribute("aria-describedby", problem.id);
   const ranking = element(
     "select",
     { "aria-label": "Ranked by" },
@@ -713,7 +714,7 @@ function render({ model, el }) {
       tabindex: 0,
       "aria-label": `Map of ${map.words.length} words`,
       "aria-describedby": hint.id,
-      // JupyterLab would take the keys for its own.
+      // Or JupyterLab takes the keys for its own: "b" adds a cell, "0 0" restarts the kernel.
       "data-lm-suppress-shortcuts": "true",
     },
     drawing.node,
@@ -769,6 +770,7 @@ function render({ model, el }) {
     const changed = compute(model, map, null);
     if (changed.query.length === 3) view = viewOf(changed, map.places, drawing.limits);
     if (changed.query.length === 1) reveal(changed.query[0]);
+    complain([]);
     update();
     status.announce(() => spokenAnswers(shown, map));
   }
@@ -815,7 +817,6 @@ function render({ model, el }) {
     else if (event.key === "0") seeWhole();
     else return;
     event.preventDefault();
-    event.stopPropagation();
   });
 
   let zone = null; // where the mouse met the word; labels move, and it must not run after them
