@@ -229,6 +229,8 @@ def test_wrong_input_is_named(change, message):
         ("length", 60, r"length must be an integer >= 2 and <= 59, got 60"),
         ("spectral_radius", np.nan, r"spectral_radius must be a finite number"),
         ("gate_bias", "a", r"gate_bias must be a number"),
+        ("gate_bias", None, r"gate_bias must be a number, got None"),
+        ("length", None, r"length must be an integer, got None"),
         ("ids", [0, 1, 2], r"read-only"),
         ("rnn", None, r"read-only"),
     ],

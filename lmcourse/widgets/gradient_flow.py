@@ -83,9 +83,9 @@ class GradientFlow(Widget):
     gru = traitlets.Any(read_only=True).tag(sync=True, to_json=_to_json)
     ids = traitlets.Any(read_only=True).tag(sync=True)
     tokens = traitlets.Any(read_only=True).tag(sync=True)
-    length = traitlets.Any().tag(sync=True)
+    length = traitlets.TraitType().tag(sync=True)
     spectral_radius = traitlets.Any(None).tag(sync=True)
-    gate_bias = traitlets.Any(0.0).tag(sync=True)
+    gate_bias = traitlets.TraitType(0.0).tag(sync=True)
 
     def __init__(
         self,

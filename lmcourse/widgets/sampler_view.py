@@ -67,14 +67,14 @@ class SamplerView(Widget):
 
     _esm, _css = script_and_style("sampler_view")
 
-    logits = traitlets.Any().tag(sync=True, to_json=_logits_to_json)
-    tokens = traitlets.Any().tag(sync=True)
-    temperature = traitlets.Any(1.0).tag(sync=True)
+    logits = traitlets.TraitType().tag(sync=True, to_json=_logits_to_json)
+    tokens = traitlets.TraitType().tag(sync=True)
+    temperature = traitlets.TraitType(1.0).tag(sync=True)
     top_k = traitlets.Any(None).tag(sync=True)
     top_p = traitlets.Any(None).tag(sync=True)
     min_p = traitlets.Any(None).tag(sync=True)
-    seed = traitlets.Any(0).tag(sync=True)
-    context = traitlets.Any("").tag(sync=True)
+    seed = traitlets.TraitType(0).tag(sync=True)
+    context = traitlets.TraitType("").tag(sync=True)
     drawn = traitlets.Dict().tag(sync=True)
 
     def __init__(
