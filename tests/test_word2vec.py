@@ -382,6 +382,14 @@ class Recorder:
         return 2.5 * len(words)
 
 
+def test_the_seed_decides_what_is_drawn_too(monkeypatch):
+    recorder = Recorder(monkeypatch)
+    for seed in (0, 1):
+        train([np.array([0, 1])], 2, passes=50, threshold=1, backend="numpy", seed=seed)
+    first, second = np.split(np.array(recorder.noise), 2)
+    assert (first != second).any()
+
+
 def test_the_learning_rate_falls_linearly_with_the_text(monkeypatch):
     monkeypatch.setattr(word2vec, "_TOKENS_AT_ONCE", 20)
     recorder = Recorder(monkeypatch)
