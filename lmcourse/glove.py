@@ -231,7 +231,7 @@ def objective(
 ) -> float:
     """Return the sum of f(X_ij) (w_i·w̃_j + b_i + b̃_j - log X_ij)² over the nonzero counts.
 
-    Equation: eq-glove-objective
+    Equations: eq-glove-model, eq-glove-objective
 
     Source: Pennington, Socher and Manning (2014), equation 8.
 

@@ -325,17 +325,20 @@ def pmi(counts: scipy.sparse.csr_array, *, smoothing: float = 1.0) -> scipy.spar
         raise TypeError(f"counts must be a SciPy sparse matrix, got {type(counts).__name__}")
     if counts.nnz == 0:
         raise ValueError(f"counts must hold an entry, got none in shape {counts.shape}")
-    counts = csr_array(counts, copy=True)
-    counts.sum_duplicates()
-    data = counts.data = _arguments.finite_array("counts", counts.data).astype(np.float64)
+    matrix = csr_array(counts, copy=True)
+    matrix.sum_duplicates()
+    data = _arguments.finite_array("counts", matrix.data)
     if data.min() <= 0:
         raise ValueError(f"counts must be above 0 where they are stored, got {data.min()}")
-    rows, columns = counts.tocoo().coords
-    row_sums, column_sums = counts.sum(axis=1), counts.sum(axis=0)
-    by_chance = np.where(column_sums > 0, column_sums, 1) ** smoothing * (column_sums > 0)
-    by_chance /= by_chance.sum()
-    values = np.log(data) - np.log(row_sums[rows]) - np.log(by_chance[columns])
-    return csr_array((values, (rows, columns)), shape=counts.shape)
+    row_sums, column_sums = (matrix.sum(axis=axis, dtype=np.float64) for axis in (1, 0))
+    # Where a sum is zero there is no entry, so that any number will do for its logarithm.
+    by_chance = smoothing * np.log(np.where(column_sums > 0, column_sums, 1))
+    by_chance -= np.log(np.exp(by_chance) @ (column_sums > 0))
+    by_row = np.log(np.where(row_sums > 0, row_sums, 1))
+    matrix.data = np.log(data, dtype=np.float64)
+    matrix.data -= np.repeat(by_row, np.diff(matrix.indptr))
+    matrix.data -= by_chance[matrix.indices]
+    return matrix
 
 
 def shifted_ppmi(
@@ -361,7 +364,8 @@ def shifted_ppmi(
     """
     shift = _arguments.number("shift", shift, at_least=1)
     matrix = pmi(counts, smoothing=smoothing)
-    matrix.data = np.maximum(0, matrix.data - np.log(shift))
+    matrix.data -= np.log(shift)
+    np.maximum(0, matrix.data, out=matrix.data)
     matrix.eliminate_zeros()
     return matrix
 

@@ -25,7 +25,7 @@ from lmcourse import _arguments, _files
 
 ANALOGY_METHODS = ("add", "mul")
 _EPSILON = 1e-3  # keeps 3CosMul's denominator above zero, as in Levy and Goldberg (2014)
-_CHUNK = 512  # analogy questions answered at once
+_CHUNK = 128  # analogy questions answered at once
 
 
 class WordVectors:
@@ -145,7 +145,7 @@ class WordVectors:
 
         Returns:
             Words and their scores, the largest first. The query words themselves are left out:
-            without that rule the answer is nearly always a or c.
+            without that rule more than half the answers to Google's questions would be a or c.
 
         Raises:
             KeyError: a query word is not in the vocabulary.
@@ -372,7 +372,7 @@ class AssociationResult(NamedTuple):
 
     Attributes:
         effect_size: how much closer the first targets are to the first attributes, in standard
-            deviations; 0 without bias, in [-2, 2] for two groups of one size.
+            deviations; 0 without bias, between ±2 sqrt((n - 1) / n) for two groups of n / 2 words.
         p_value: share of the ways to divide the targets in two that give at least this difference.
         missing: the words of the test that have no vector and were left out.
     """
