@@ -30,7 +30,7 @@ from lmcourse.tokenizers import split_words
 CORPORA = ("austen", "shakespeare", "moby-dick", "alice")
 MIN_COUNT, WINDOW = 5, 10
 DIMS = (50, 100)
-LEARNING_RATE = 0.05  # of GloVe's authors
+LEARNING_RATE = 0.1  # what glove.train takes by default
 BATCH_SIZE = 16_384  # torch's; smaller ones take longer a pass, larger ones more passes
 PASSES, ROUNDS = 2, 3  # passes in a round, of which the fastest counts
 RACE_DIM, RACE_PASSES, LONGEST = 50, 15, 25

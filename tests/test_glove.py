@@ -553,7 +553,7 @@ class TestTrain:
         counts = random_counts(20)
         parameters, costs = train(counts)
         assert parameters["word"].shape == (20, 50) and costs.shape == (25,)
-        explicit = {"learning_rate": 0.05, "x_max": 100.0, "alpha": 0.75, "backend": "numba"}
+        explicit = {"learning_rate": 0.1, "x_max": 100.0, "alpha": 0.75, "backend": "numba"}
         assert np.array_equal(costs, train(counts, dim=50, passes=25, **explicit).costs)
 
     def test_the_bar_shows_when_asked_for_and_by_default_in_a_terminal_alone(self, capsys):
