@@ -246,7 +246,8 @@ def objective(
         ValueError: a shape does not fit, ``counts`` has no entry or one below zero, or ``x_max`` or
             ``alpha`` is not above 0.
     """
-    entries = _entries(_checked(counts), x_max, alpha)
+    coo = _checked(counts).tocoo(copy=False)
+    entries = _entries(*coo.coords, coo.data, x_max, alpha)
     _check_parameters(parameters, counts.shape[0])
     return float(entries.weights @ _errors(parameters, entries) ** 2)
 
@@ -274,7 +275,8 @@ def gradients(
     """
     from scipy.sparse import csr_array
 
-    entries = _entries(_checked(counts), x_max, alpha)
+    coo = _checked(counts).tocoo(copy=False)
+    entries = _entries(*coo.coords, coo.data, x_max, alpha)
     _check_parameters(parameters, counts.shape[0])
     slopes = 2 * entries.weights * _errors(parameters, entries)
     by_pair = csr_array((slopes, (entries.rows, entries.columns)), shape=counts.shape)
@@ -324,11 +326,9 @@ def _checked(counts: Any) -> scipy.sparse.csr_array:
 
 
 def _entries(
-    counts: scipy.sparse.csr_array, x_max: float, alpha: float, dtype: type = np.float64
+    rows: np.ndarray, columns: np.ndarray, counts: np.ndarray, x_max: float, alpha: float
 ) -> _Entries:
-    rows, columns = counts.tocoo(copy=False).coords
-    data = counts.data.astype(dtype)
-    return _Entries(rows, columns, np.log(data), weight(data, x_max=x_max, alpha=alpha))
+    return _Entries(rows, columns, np.log(counts), weight(counts, x_max=x_max, alpha=alpha))
 
 
 def _errors(parameters: dict, entries: _Entries) -> np.ndarray:
@@ -420,7 +420,8 @@ def train(
     initial = initial_parameters(counts.shape[0], dim, seed=seed, dtype=dtype)
     parameters = _reordered(initial, words, contexts)
     squares = {name: np.ones_like(array) for name, array in parameters.items()}
-    entries, starts = _by_diagonal(_entries(counts, x_max, alpha, dtype), words, contexts)
+    rows, columns, data, starts = _by_diagonal(counts, words, contexts)
+    entries = _entries(rows, columns, data.astype(dtype), x_max, alpha)
     costs = np.empty(passes)
     bar = trange(passes, desc="GloVe", disable=None if progress is None else not progress)
     shares = np.array_split(np.arange(TILES), min(threads, TILES))
@@ -463,21 +464,23 @@ def _reordered(
 
 
 def _by_diagonal(
-    entries: _Entries, words: np.ndarray, contexts: np.ndarray
-) -> tuple[_Entries, np.ndarray]:
-    """Sort the entries by diagonal of the shuffled matrix and, on it, by tile.
+    counts: scipy.sparse.csr_array, words: np.ndarray, contexts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Sort the counts by diagonal of the shuffled matrix and, on it, by tile.
 
     The matrix is padded to a multiple of ``TILES``. Diagonal k = s * length + d crosses each tile
     (t, t + s) along that tile's own d-th diagonal; both are cyclic. Its entries in tile t are those
     from ``starts[k, t]`` up to ``starts[k, t + 1]``.
+
+    Returns:
+        Rows, columns and counts of the entries, sorted, and ``starts``.
     """
-    rows, columns, logs, weights = entries
-    del entries  # each array goes as soon as its sorted copy is there
+    rows, columns = counts.tocoo(copy=False).coords
     rows = np.argsort(words).astype(np.int32)[rows]
     columns = np.argsort(contexts).astype(np.int32)[columns]
     length = -(-len(words) // TILES)  # of a tile's side
     order, starts = _sorted(_blocks(rows, columns, length), length)
-    return _Entries(rows[order], columns[order], logs[order], weights[order]), starts
+    return rows[order], columns[order], counts.data[order], starts
 
 
 def _blocks(rows: np.ndarray, columns: np.ndarray, length: int) -> np.ndarray:

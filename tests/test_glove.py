@@ -396,8 +396,8 @@ def schedule(counts, seed=0):
     """Return a training's order of words, its sorted entries, its starts and its random state."""
     rng = np.random.default_rng([seed, 1])
     words, contexts = (rng.permutation(counts.shape[0]) for _ in range(2))
-    entries = glove._entries(counts, 100.0, 0.75)
-    return words, contexts, *glove._by_diagonal(entries, words, contexts), rng
+    *cells, starts = glove._by_diagonal(counts, words, contexts)
+    return words, contexts, glove._entries(*cells, 100.0, 0.75), starts, rng
 
 
 class TestSchedule:
