@@ -347,10 +347,11 @@ def main() -> None:
         "both sets of pairs and the shares of family and grammar questions answered (3CosAdd, "
         "query words excluded). The last four columns are the judging half's. GloVe's vectors are "
         "W + W̃, skip-gram's W. Times hold counting and training.",
-        "Where each method's base lies was found in some twenty to fifty earlier trials that "
-        "looked at all of the evaluation data, so the judging half has not been kept unseen; and "
-        f"half of {len(questions.pairs['wordsim-353'])} pairs gives ρ with a standard error of about 0.1. "
-        "Differences of a few hundredths between two rows mean nothing.",
+        "Where each method's base lies was found in earlier trials (some thirty of GloVe, twenty "
+        "of skip-gram, sixty of the SVD) that looked at all of the evaluation data, so the judging "
+        f"half has not been kept unseen; and half of {len(questions.pairs['wordsim-353'])} pairs "
+        "gives ρ with a standard error of about 0.1. Differences of a few hundredths between two "
+        "rows mean nothing.",
         *(
             f"Base of {name}: {described(METHODS[name][1])}.\n\n{table}"
             for name, (table, _) in sweeps.items()
