@@ -8,6 +8,7 @@ import pytest
 import lmcourse.widgets
 from lmcourse.book import extension
 from tests.chromium import OfflinePage
+from tests.embedding_maps import hostile_map
 from tests.gradient_flows import hostile_flow
 from tests.sampler_views import hostile_view
 from tests.widget_pages import build_book, opened
@@ -62,12 +63,13 @@ def test_a_module_that_the_page_cannot_hold_is_refused(tmp_path, monkeypatch, so
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory) -> Path:
-    return build_book(tmp_path_factory.mktemp("book"), {"both": [hostile_view(), hostile_flow()]})
+    views = [hostile_view(), hostile_flow(), hostile_map()]
+    return build_book(tmp_path_factory.mktemp("book"), {"all": views})
 
 
 @pytest.mark.browser
-def test_a_page_of_two_kinds_holds_the_shared_part_once(browser, book):
-    with opened(browser, book / "both.html") as page:
+def test_a_page_of_all_kinds_holds_the_shared_part_once(browser, book):
+    with opened(browser, book / "all.html") as page:
         links = page.locator("script[src], link[rel=stylesheet]").evaluate_all(
             "links => links.map((link) => new URL(link.src ?? link.href).pathname)"
         )
@@ -75,12 +77,16 @@ def test_a_page_of_two_kinds_holds_the_shared_part_once(browser, book):
         assert sum(text.count(SCRIPT) for text in texts) == 1
         assert sum(text.count(STYLE) for text in texts) == 1
         names = page.locator(".lmc-widget").evaluate_all("roots => roots.map((r) => r.ariaLabel)")
-        assert names == ["Next-token sampler", "Gradient flow in an RNN and a GRU"]
+        assert names == [
+            "Next-token sampler",
+            "Gradient flow in an RNN and a GRU",
+            "A map of word vectors",
+        ]
 
 
 @pytest.mark.browser
 def test_the_shared_style_yields_to_a_widgets_own(browser, book):
-    """Two kinds in one notebook bring it twice: then it stands after the first one's own style."""
+    """Each kind in a notebook brings it: then it stands after another one's own style."""
     changed = """(css) => {
         const styles = [...document.querySelectorAll(".lmc-widget, .lmc-widget *")].map(
             (element) => [element, getComputedStyle(element)]);
@@ -90,7 +96,7 @@ def test_the_shared_style_yields_to_a_widgets_own(browser, book):
         document.head.append(Object.assign(document.createElement("style"), { textContent: css }));
         return values().filter((value, i) => value !== before[i]);
     }"""
-    with opened(browser, book / "both.html") as page:
+    with opened(browser, book / "all.html") as page:
         assert page.evaluate(changed, STYLE) == []
 
 
