@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 
 def finite_array(
@@ -211,6 +214,45 @@ def integer(
         )
         raise ValueError(f"{name} must be an integer {' and '.join(bounds)}, got {value}")
     return int(value)
+
+
+def float_type(name: str, value: Any) -> np.dtype:
+    """Return ``value`` as a NumPy type, float32 or float64.
+
+    Raises:
+        TypeError: ``value`` is no type that NumPy knows.
+        ValueError: it is another type.
+    """
+    dtype = np.dtype(value)
+    if dtype not in (np.float32, np.float64):
+        raise ValueError(f"{name} must be float32 or float64, got {dtype}")
+    return dtype
+
+
+def sparse_counts(name: str, value: Any) -> scipy.sparse.csr_array:
+    """Return ``value``, a sparse matrix of counts, in CSR form with one entry a cell.
+
+    Raises:
+        TypeError: it is no sparse matrix, or not numeric.
+        ValueError: it has other than two axes or no entry, or an entry is not finite and above 0.
+    """
+    from scipy.sparse import csr_array, issparse
+
+    if not issparse(value):
+        raise TypeError(f"{name} must be a SciPy sparse matrix, got {type(value).__name__}")
+    if value.ndim != 2 or value.nnz == 0:
+        raise ValueError(
+            f"{name} must have two axes and an entry, "
+            f"got shape {value.shape} and {value.nnz} entries"
+        )
+    matrix = csr_array(value)
+    if not matrix.has_canonical_format:  # a count may stand there in several parts
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+    data = finite_array(name, matrix.data)
+    if data.min() <= 0:
+        raise ValueError(f"{name} must be above 0 where they are stored, got {data.min()}")
+    return matrix
 
 
 def text(name: str, value: Any, *, allow_empty: bool = True) -> str:

@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 
 Parameters = dict[str, Float[np.ndarray, "vocab ..."]]
 TILES = 16  # in each direction; a tile's share of the parameters should fit into a core's cache
-_PAIRS_AT_ONCE = (
-    4_000_000  # pairs of a stream of text that are held in memory before they are summed
-)
+_PAIRS_AT_ONCE = 1_000_000  # held in memory before they are summed
 _TOKENS_AT_ONCE = 100_000
 
 
@@ -207,8 +205,7 @@ def initial_parameters(
     """
     vocab_size = _arguments.integer("vocab_size", vocab_size, at_least=1)
     dim = _arguments.integer("dim", dim, at_least=1)
-    if np.dtype(dtype) not in (np.float32, np.float64):
-        raise ValueError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
+    dtype = _arguments.float_type("dtype", dtype)
     rng = np.random.default_rng(_arguments.integer("seed", seed, at_least=0))
 
     def draw(*shape):
@@ -246,9 +243,7 @@ def objective(
         ValueError: a shape does not fit, ``counts`` has no entry or one below zero, or ``x_max`` or
             ``alpha`` is not above 0.
     """
-    coo = _checked(counts).tocoo(copy=False)
-    entries = _entries(*coo.coords, coo.data, x_max, alpha)
-    _check_parameters(parameters, counts.shape[0])
+    entries = _entries_for(parameters, counts, x_max, alpha)
     return float(entries.weights @ _errors(parameters, entries) ** 2)
 
 
@@ -275,9 +270,7 @@ def gradients(
     """
     from scipy.sparse import csr_array
 
-    coo = _checked(counts).tocoo(copy=False)
-    entries = _entries(*coo.coords, coo.data, x_max, alpha)
-    _check_parameters(parameters, counts.shape[0])
+    entries = _entries_for(parameters, counts, x_max, alpha)
     slopes = 2 * entries.weights * _errors(parameters, entries)
     by_pair = csr_array((slopes, (entries.rows, entries.columns)), shape=counts.shape)
     return {
@@ -286,14 +279,6 @@ def gradients(
         "word_bias": by_pair.sum(axis=1),
         "context_bias": by_pair.sum(axis=0),
     }
-
-
-def _check_parameters(parameters: dict[str, np.ndarray], vocab_size: int) -> None:
-    dim = parameters["word"].shape[-1]
-    for name, array in parameters.items():
-        shape = (vocab_size,) if name.endswith("bias") else (vocab_size, dim)
-        if array.shape != shape:
-            raise ValueError(f"parameters[{name!r}] must have shape {shape}, got {array.shape}")
 
 
 class _Entries(NamedTuple):
@@ -306,29 +291,28 @@ class _Entries(NamedTuple):
 
 
 def _checked(counts: Any) -> scipy.sparse.csr_array:
-    from scipy.sparse import csr_array, issparse
-
-    if not issparse(counts):
-        raise TypeError(f"counts must be a SciPy sparse matrix, got {type(counts).__name__}")
-    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.nnz == 0:
-        raise ValueError(
-            f"counts must be square and hold an entry, "
-            f"got shape {counts.shape} and {counts.nnz} entries"
-        )
-    csr = csr_array(counts)
-    if not csr.has_canonical_format:  # a count may stand there in several parts
-        csr = csr.copy()
-        csr.sum_duplicates()
-    data = _arguments.finite_array("counts", csr.data)
-    if data.min() <= 0:
-        raise ValueError(f"counts must be above 0 where they are stored, got {data.min()}")
-    return csr
+    matrix = _arguments.sparse_counts("counts", counts)
+    if matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"counts must be square, got shape {matrix.shape}")
+    return matrix
 
 
 def _entries(
     rows: np.ndarray, columns: np.ndarray, counts: np.ndarray, x_max: float, alpha: float
 ) -> _Entries:
     return _Entries(rows, columns, np.log(counts), weight(counts, x_max=x_max, alpha=alpha))
+
+
+def _entries_for(parameters: dict, counts: Any, x_max: float, alpha: float) -> _Entries:
+    """Return the entries of ``counts`` once these and the parameters are known to fit."""
+    coo = _checked(counts).tocoo(copy=False)
+    entries = _entries(*coo.coords, coo.data, x_max, alpha)
+    vocab_size, dim = coo.shape[0], parameters["word"].shape[-1]
+    for name, array in parameters.items():
+        shape = (vocab_size,) if name.endswith("bias") else (vocab_size, dim)
+        if array.shape != shape:
+            raise ValueError(f"parameters[{name!r}] must have shape {shape}, got {array.shape}")
+    return entries
 
 
 def _errors(parameters: dict, entries: _Entries) -> np.ndarray:
@@ -388,7 +372,7 @@ def train(
             the cost falls somewhat faster than theirs.
         x_max: of ``weight``.
         alpha: of ``weight``.
-        backend: ``"numba"``, or ``"numpy"``, which is some twenty times slower; if not given, numba
+        backend: ``"numba"``, or ``"numpy"``, which is some ten times slower; if not given, numba
             where it is installed.
         threads: how many threads work at once; numpy gains little from more than one.
         dtype: ``np.float32`` or ``np.float64``.

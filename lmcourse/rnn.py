@@ -75,9 +75,7 @@ class _RecurrentLayer:
         self.input_size = _arguments.integer("input_size", input_size, at_least=1)
         self.hidden_size = _arguments.integer("hidden_size", hidden_size, at_least=1)
         _arguments.one_of("recurrent_start", recurrent_start, RECURRENT_STARTS)
-        if np.dtype(dtype) not in (np.float32, np.float64):
-            raise ValueError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
-        self.dtype = np.dtype(dtype)
+        self.dtype = _arguments.float_type("dtype", dtype)
         rng = np.random.default_rng(_arguments.integer("seed", seed, at_least=0))
         wide = self.blocks * self.hidden_size
         x_weight = rng.normal(size=(self.input_size, wide)) / self.input_size**0.5

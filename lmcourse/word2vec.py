@@ -224,8 +224,7 @@ def train(
 def _initial_parameters(vocab_size: int, dim: int, dtype: type, seed: int) -> dict:
     """Return small random word vectors and zeros as context vectors, as the authors' program."""
     dim = _arguments.integer("dim", dim, at_least=1)
-    if np.dtype(dtype) not in (np.float32, np.float64):
-        raise ValueError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
+    dtype = _arguments.float_type("dtype", dtype)
     words = np.random.default_rng(seed).uniform(-0.5, 0.5, (vocab_size, dim)) / dim
     return {"word": words.astype(dtype), "context": np.zeros((vocab_size, dim), dtype)}
 
@@ -318,24 +317,14 @@ def pmi(counts: scipy.sparse.csr_array, *, smoothing: float = 1.0) -> scipy.spar
         TypeError: ``counts`` is not a sparse matrix.
         ValueError: it has no entry or one that is not above 0, or ``smoothing`` is negative.
     """
-    from scipy.sparse import csr_array, issparse
-
     smoothing = _arguments.number("smoothing", smoothing, at_least=0)
-    if not issparse(counts):
-        raise TypeError(f"counts must be a SciPy sparse matrix, got {type(counts).__name__}")
-    if counts.nnz == 0:
-        raise ValueError(f"counts must hold an entry, got none in shape {counts.shape}")
-    matrix = csr_array(counts, copy=True)
-    matrix.sum_duplicates()
-    data = _arguments.finite_array("counts", matrix.data)
-    if data.min() <= 0:
-        raise ValueError(f"counts must be above 0 where they are stored, got {data.min()}")
+    matrix = _arguments.sparse_counts("counts", counts).copy()
     row_sums, column_sums = (matrix.sum(axis=axis, dtype=np.float64) for axis in (1, 0))
     # Where a sum is zero there is no entry, so that any number will do for its logarithm.
     by_chance = smoothing * np.log(np.where(column_sums > 0, column_sums, 1))
     by_chance -= np.log(np.exp(by_chance) @ (column_sums > 0))
     by_row = np.log(np.where(row_sums > 0, row_sums, 1))
-    matrix.data = np.log(data, dtype=np.float64)
+    matrix.data = np.log(matrix.data, dtype=np.float64)
     matrix.data -= np.repeat(by_row, np.diff(matrix.indptr))
     matrix.data -= by_chance[matrix.indices]
     return matrix

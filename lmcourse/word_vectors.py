@@ -3,7 +3,7 @@
 Any table of words and vectors will do, trained here or elsewhere::
 
     vectors = WordVectors(*load_word_vectors())
-    vectors.most_similar("frog")
+    vectors.most_similar("whale")
     vectors.analogy("king", "man", "woman")
 """
 

@@ -640,7 +640,7 @@ def test_wrong_options_of_distributions_are_named(function, options, message):
     ("counts", "error", "message"),
     [
         (COUNTS, TypeError, "counts must be a SciPy sparse matrix, got ndarray"),
-        (scipy.sparse.csr_array((2, 3)), ValueError, r"an entry, got none in shape \(2, 3\)"),
+        (scipy.sparse.csr_array((2, 3)), ValueError, r"an entry, got shape \(2, 3\) and 0 entries"),
         (scipy.sparse.csr_array([[1.0, -2]]), ValueError, "above 0 where they are stored, got -2"),
         (
             scipy.sparse.csr_array(([1.0, 0.0], ([0, 1], [1, 0]))),
