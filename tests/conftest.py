@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 
 from tests.chromium import launch
+from tests.widget_pages import jupyterlab
 
 # No test fails for being slow. In CI the same examples are tried every time.
 settings.register_profile("lmcourse", deadline=None, derandomize="CI" in os.environ)
@@ -29,3 +30,10 @@ def browser():
     """A headless Chromium; for one module only, because no event loop can run beside it."""
     with launch() as browser:
         yield browser
+
+
+@pytest.fixture(scope="module")
+def lab(request, tmp_path_factory):
+    """The address of a JupyterLab whose notebook has the module's ``LAB_CELLS``."""
+    with jupyterlab(tmp_path_factory.mktemp("lab"), request.module.LAB_CELLS) as address:
+        yield address

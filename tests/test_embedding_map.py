@@ -31,7 +31,6 @@ from tests.widget_pages import (
     WidgetInPage,
     build_book,
     evaluate_in_module,
-    jupyterlab,
     opened,
     stored_output_of_a_new_process,
 )
@@ -1029,12 +1028,6 @@ LAB_CELLS = (
     "view.analogy = ('king', 'man', 'woman')",
     "try:\n    view.selected = 'kings'\nexcept ValueError as error:\n    print(error)",
 )
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory) -> str:
-    with jupyterlab(tmp_path_factory.mktemp("lab"), LAB_CELLS) as address:
-        yield address
 
 
 @pytest.mark.browser

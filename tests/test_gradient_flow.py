@@ -20,7 +20,6 @@ from tests.widget_pages import (
     WidgetInPage,
     build_book,
     evaluate_in_module,
-    jupyterlab,
     opened,
     stored_output_of_a_new_process,
 )
@@ -714,12 +713,6 @@ LAB_CELLS = (
     "print(json.dumps(state | {'flows': flows}))",
     "view.spectral_radius, view.gate_bias = 1.25, -3",
 )
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory) -> str:
-    with jupyterlab(tmp_path_factory.mktemp("lab"), LAB_CELLS) as address:
-        yield address
 
 
 @pytest.mark.browser

@@ -19,7 +19,6 @@ from tests.widget_pages import (
     WidgetInPage,
     build_book,
     evaluate_in_module,
-    jupyterlab,
     opened,
     stored_output_of_a_new_process,
 )
@@ -443,12 +442,6 @@ LAB_CELLS = (
     "print(json.dumps(state | {'p': view.probabilities.tolist(), 'counts': view.counts.tolist()}))",
     "view.temperature, view.min_p = 2.5, 0.2",
 )
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory) -> str:
-    with jupyterlab(tmp_path_factory.mktemp("lab"), LAB_CELLS) as address:
-        yield address
 
 
 @pytest.mark.browser
