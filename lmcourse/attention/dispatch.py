@@ -1,0 +1,311 @@
+"""``attention``, one function over several implementations, and ``explain``, which names the one.
+
+"reference" is the definition, "sdpa" hands over to torch's own function, "tiled" goes through the
+queries tile by tile, and "triton" is the kernel for GPUs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch.nn import functional
+
+from lmcourse import _arguments
+from lmcourse.attention.reference import (
+    accumulation_dtype,
+    attention_scores,
+    reference_attention,
+    relative_positions,
+    seen_keys,
+)
+
+BACKENDS = ("auto", "reference", "tiled", "sdpa", "triton")
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+
+
+class Choice(NamedTuple):
+    """Which implementation a call of ``attention`` takes.
+
+    Attributes:
+        backend: "reference", "tiled", "sdpa" or "triton".
+        reason: why that one.
+    """
+
+    backend: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The backend {self.backend!r} runs, because {self.reason}."
+
+
+def attention(
+    query: Float[torch.Tensor, "batch heads n_query head_dim"],
+    key: Float[torch.Tensor, "batch kv_heads n_key head_dim"],
+    value: Float[torch.Tensor, "batch kv_heads n_key head_dim"],
+    *,
+    causal: bool = False,
+    window: int | None = None,
+    scale: float | None = None,
+    bias: Float[torch.Tensor, "*scores"] | None = None,
+    alibi_slopes: Float[torch.Tensor, "*rows heads"] | None = None,
+    return_lse: bool = False,
+    backend: str = "auto",
+) -> (
+    Float[torch.Tensor, "batch heads n_query head_dim"]
+    | tuple[
+        Float[torch.Tensor, "batch heads n_query head_dim"],
+        Float[torch.Tensor, "batch heads n_query"],
+    ]
+):
+    """Average the values, weighted by how well their keys fit each query.
+
+    score_ij = scale * q_i·k_j + bias_ij - slope * |p_i - j|, output_i = softmax_j(score_ij) · v_j
+
+    Query i stands at the position p_i = i + n_key - n_query among the keys, so the last query at
+    the last key. A query that sees no key has the output 0 and the LSE -inf.
+
+    Equation: eq-attention-sdpa, eq-attention-causal.
+
+    Args:
+        query: (batch, heads, n_query, head_dim); float16, bfloat16, float32 or float64.
+        key, value: (batch, kv_heads, n_key, head_dim), of the query's dtype and on its device.
+            kv_heads divides heads: query head h reads key head h // (heads // kv_heads).
+        causal: hide the keys after the query's position, those with j > p_i.
+        window: hide the keys with |p_i - j| >= window. With ``causal``, the last ``window``
+            keys stay, the query's own included.
+        scale: factor of the dot products; 1 / sqrt(head_dim) if not given.
+        bias: added to the scores; broadcast to (batch, heads, n_query, n_key). -inf hides a key.
+        alibi_slopes: how fast the scores fall with distance, (heads,) or (batch, heads).
+        return_lse: also return the log of the sum of exponentials of each row of scores.
+        backend: "reference", "tiled", "sdpa", "triton", or "auto", which picks; see ``explain``.
+
+    Returns:
+        The output (batch, heads, n_query, head_dim), in the query's dtype. With ``return_lse`` also
+        the LSE, (batch, heads, n_query), natural log, in float32, or float64 if the query is.
+
+    Raises:
+        TypeError: a tensor is none, not floating, or of another dtype than the query; ``bias`` is
+            a bool mask; or an option has the wrong type.
+        ValueError: shapes, devices or options do not fit together, or the backend cannot serve
+            them.
+    """
+    call = _checked(query, key, value, causal, window, scale, bias, alibi_slopes, return_lse)
+    chosen = _choose(call, backend).backend
+    output, lse = _RUN[chosen](call)
+    return (output, lse) if return_lse else output
+
+
+def explain(
+    query: Float[torch.Tensor, "batch heads n_query head_dim"],
+    key: Float[torch.Tensor, "batch kv_heads n_key head_dim"],
+    value: Float[torch.Tensor, "batch kv_heads n_key head_dim"],
+    *,
+    causal: bool = False,
+    window: int | None = None,
+    scale: float | None = None,
+    bias: Float[torch.Tensor, "*scores"] | None = None,
+    alibi_slopes: Float[torch.Tensor, "*rows heads"] | None = None,
+    return_lse: bool = False,
+    backend: str = "auto",
+) -> Choice:
+    """Return which implementation ``attention`` takes for these arguments, and why.
+
+    Args:
+        query, key, value, causal, window, scale, bias, alibi_slopes, return_lse, backend: those of
+            ``attention``.
+
+    Returns:
+        The choice; printed, it is a sentence.
+
+    Raises:
+        TypeError: as ``attention``.
+        ValueError: as ``attention``.
+    """
+    call = _checked(query, key, value, causal, window, scale, bias, alibi_slopes, return_lse)
+    return _choose(call, backend)
+
+
+class _Call(NamedTuple):
+    """The arguments of a call, checked, without options that change nothing."""
+
+    query: torch.Tensor  # (batch, heads, n_query, head_dim)
+    key: torch.Tensor  # (batch, kv_heads, n_key, head_dim)
+    value: torch.Tensor  # (batch, kv_heads, n_key, head_dim)
+    causal: bool
+    window: int | None
+    scale: float
+    bias: torch.Tensor | None  # (batch, heads, n_query, n_key), stride 0 where it was broadcast
+    alibi_slopes: torch.Tensor | None  # (batch, heads)
+    return_lse: bool
+
+    @property
+    def options(self) -> dict:
+        return {
+            "causal": self.causal,
+            "window": self.window,
+            "scale": self.scale,
+            "bias": self.bias,
+            "alibi_slopes": self.alibi_slopes,
+        }
+
+
+def _checked(query, key, value, causal, window, scale, bias, alibi_slopes, return_lse) -> _Call:
+    _check_tensors(query, key, value)
+    n_query, head_dim = query.shape[2:]
+    n_key = key.shape[2]
+    for name, flag in (("causal", causal), ("return_lse", return_lse)):
+        if not isinstance(flag, bool):
+            raise TypeError(f"{name} must be True or False, got {flag!r}")
+    if window is not None:
+        window = _arguments.integer("window", window, at_least=1)
+        farthest = n_key - 1 if causal else max(n_query, n_key) - 1
+        window = window if window <= farthest else None
+    scale = head_dim**-0.5 if scale is None else _arguments.number("scale", scale)
+    if bias is not None:
+        bias = _expanded("bias", bias, query, ("batch", "heads", "n_query", "n_key"), n_key)
+    if alibi_slopes is not None:
+        alibi_slopes = _expanded("alibi_slopes", alibi_slopes, query, ("batch", "heads"), n_key)
+    causal = causal and n_query > 1  # the last query sees every key
+    return _Call(query, key, value, causal, window, scale, bias, alibi_slopes, return_lse)
+
+
+def _check_tensors(query, key, value) -> None:
+    named = (("query", query), ("key", key), ("value", value))
+    for name, tensor in named:
+        if not isinstance(tensor, torch.Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+        if tensor.ndim != 4:
+            raise ValueError(
+                f"{name} must have 4 axes, (batch, heads, length, head_dim), "
+                f"got shape {tuple(tensor.shape)}"
+            )
+        if tensor.dtype not in DTYPES:
+            wanted = "float16, bfloat16, float32 or float64"
+            raise TypeError(f"{name} must be of {wanted}, got {_name_of(tensor.dtype)}")
+    for name, tensor in named[1:]:
+        if tensor.dtype != query.dtype:
+            raise TypeError(
+                f"{name} must have query's dtype {_name_of(query.dtype)}, "
+                f"got {_name_of(tensor.dtype)}"
+            )
+        _check_device(name, tensor, query)
+        for axis, meaning in ((0, "batch"), (3, "head_dim")):
+            if tensor.shape[axis] != query.shape[axis]:
+                raise ValueError(
+                    f"{name} must have query's {meaning} {query.shape[axis]}, "
+                    f"got {tensor.shape[axis]} in shape {tuple(tensor.shape)}"
+                )
+    if query.shape[3] == 0:
+        raise ValueError(f"query must have a head_dim of at least 1, got {tuple(query.shape)}")
+    if key.shape[1] == 0 or query.shape[1] % key.shape[1]:
+        raise ValueError(
+            f"key has {key.shape[1]} heads, which does not divide query's {query.shape[1]} heads"
+        )
+    for axis, meaning in ((1, "heads"), (2, "length")):
+        if value.shape[axis] != key.shape[axis]:
+            raise ValueError(
+                f"value must have key's {meaning} {key.shape[axis]}, "
+                f"got {value.shape[axis]} in shape {tuple(value.shape)}"
+            )
+
+
+def _expanded(
+    name: str, tensor: torch.Tensor, query: torch.Tensor, axes: tuple[str, ...], n_key: int
+) -> torch.Tensor:
+    """Check a tensor that is added to the scores, and broadcast it to ``axes`` without copying."""
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+    if tensor.dtype == torch.bool:
+        raise TypeError(
+            f"{name} must hold numbers to add, got bool; "
+            "for a mask, True where a key is seen, give torch.where(mask, 0.0, -torch.inf)"
+        )
+    if tensor.dtype not in DTYPES:
+        raise TypeError(f"{name} must be of a floating type, got {_name_of(tensor.dtype)}")
+    _check_device(name, tensor, query)
+    shape = (*query.shape[:3], n_key)[: len(axes)]
+    sizes = (1,) * (len(shape) - tensor.ndim) + tuple(tensor.shape)
+    fits = len(sizes) == len(shape) and all(
+        size in (1, wanted) for size, wanted in zip(sizes, shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"{name} must broadcast to ({', '.join(axes)}) = {tuple(shape)}, "
+            f"got shape {tuple(tensor.shape)}"
+        )
+    return tensor.expand(shape)
+
+
+def _check_device(name: str, tensor: torch.Tensor, query: torch.Tensor) -> None:
+    if tensor.device != query.device:
+        raise ValueError(f"{name} must be on query's device {query.device}, got {tensor.device}")
+
+
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _choose(call: _Call, backend: str) -> Choice:
+    _arguments.one_of("backend", backend, BACKENDS)
+    if backend != "auto":
+        return Choice(backend, "the argument backend asks for it")
+    return Choice("reference" if call.return_lse else "sdpa", "it is there")
+
+
+def _run_reference(call: _Call) -> tuple[torch.Tensor, torch.Tensor]:
+    return reference_attention(call.query, call.key, call.value, **call.options)
+
+
+def _run_sdpa(call: _Call) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Call torch's function, with what it has no option for written into a mask."""
+    query, key, value, n_key = call.query, call.key, call.value, call.key.shape[2]
+    lse = attention_scores(query, key, **call.options).logsumexp(-1) if call.return_lse else None
+    # torch aligns its causal mask at the first query and the first key.
+    is_causal = call.causal and query.shape[2] == n_key and _is_plain(call._replace(causal=False))
+    mask = None if is_causal or _is_plain(call) else _additive_mask(call)
+    blind = None
+    if mask is not None:  # a row of -inf alone would give NaN, here or in its gradient
+        blind = (mask == -torch.inf).all(-1, keepdim=True)
+        mask = mask.masked_fill(blind, 0.0).to(query.dtype)
+    output = functional.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        is_causal=is_causal,
+        scale=call.scale,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return output if blind is None else output.masked_fill(blind, 0.0), lse
+
+
+def _is_plain(call: _Call) -> bool:
+    """Tell whether every query sees every key and scores are dot products alone."""
+    return not call.causal and all(
+        option is None for option in (call.window, call.bias, call.alibi_slopes)
+    )
+
+
+def _additive_mask(call: _Call) -> torch.Tensor:
+    """Return what is added to the scores, broadcastable to (batch, heads, n_query, n_key)."""
+    relative_position = relative_positions(
+        call.query.shape[2], call.key.shape[2], device=call.query.device
+    )
+    mask = torch.zeros(
+        relative_position.shape,
+        dtype=accumulation_dtype(call.query.dtype),
+        device=call.query.device,
+    )
+    seen = seen_keys(relative_position, causal=call.causal, window=call.window)
+    if seen is not None:
+        mask = mask.masked_fill(~seen, -torch.inf)
+    if call.alibi_slopes is not None:
+        mask = mask - call.alibi_slopes[..., None, None] * relative_position.abs()
+    return mask if call.bias is None else mask + call.bias
+
+
+_RUN = {"reference": _run_reference, "sdpa": _run_sdpa}
