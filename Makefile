@@ -4,6 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 INDEX  := _build/html/index.html
+TRITON_3_6 := _build/triton-3.6/.ready
 export PYTHONHASHSEED = 0
 # Notebooks store what one thread computes, and figures are drawn inline.
 test chapters: export OMP_NUM_THREADS = 1
@@ -35,7 +36,12 @@ book: $(READY)
 serve: book
 	$(BIN)/python -m webbrowser -t "file://$(CURDIR)/$(INDEX)"
 
-test: book
+# The version of Triton that torch 2.11 brings; its compiler is tested beside the one in the environment.
+$(TRITON_3_6): Makefile
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(@D) triton==3.6.0
+	@touch $@
+
+test: book $(if $(filter Linux,$(shell uname -s)),$(TRITON_3_6))
 	$(BIN)/python -m tests.chromium
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,7 +62,7 @@ bench: $(READY)
 # otherwise the lock fills with CUDA packages.
 lock: $(READY)
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --extra book --extra test --strip-extras --allow-unsafe --no-emit-options --upgrade-package torch==2.13.0 $(LOCK_FLAGS) --output-file requirements.txt pyproject.toml
-	sed -i.bak 's/+cpu$$//' requirements.txt && rm requirements.txt.bak
+	sed -i.bak -e 's/+cpu$$//' -e "s/^triton==[^ ]*$$/& ; platform_system == 'Linux'/" requirements.txt && rm requirements.txt.bak
 
 clean:
 	rm -rf _build $(VENV)
