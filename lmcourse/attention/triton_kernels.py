@@ -173,8 +173,8 @@ def _forward_kernel(
             key_tile = _load(key, key_strides, keys, n_key, part != WHOLE, HEAD_DIM, TILE_D)
             products = tl.dot(query_tile, key_tile.T, input_precision="ieee")
             scores = _scores(
-                products, queries[:, None], keys[None, :],
-                n_query, n_key, scale, window, slope, bias, bias_strides, CAUSAL, part != WHOLE,
+                products, queries[:, None], keys[None, :], n_query, n_key,
+                scale, window, slope, bias, bias_strides, CAUSAL, part != WHOLE,
             )  # (TILE_Q, TILE_K)  # fmt: skip
 
             # eq-attention-online
@@ -231,48 +231,48 @@ def _grad_key_value_kernel(
     first = first_key - n_key + n_query
     last = tl.minimum(first + TILE_K, n_query) - 1
     bounds = _loop_bounds(first, last, 0 if CAUSAL else reach, reach, n_query, TILE_Q)
-    for member in range(group):  # the query heads that share these keys
-        head = kv_head * group + member
-        head_query = _head_of(query, query_strides, batch, head)
-        head_grad = _head_of(grad_output, grad_output_strides, batch, head)
-        head_lse = lse + (batch * heads + head) * n_query
-        head_delta = delta + (batch * heads + head) * n_query
-        slope = None
-        if alibi_slopes is not None:
-            slope = tl.load(alibi_slopes + batch * heads + head)
-        head_bias = None
-        if bias is not None:
-            head_bias = _head_of(bias, bias_strides, batch, head)
-        # Queries at the near edge, queries that see all these keys, queries at the far edge.
-        for part in tl.static_range(0 if CAUSAL or window is not None else 1, 3):
-            for first_query in range(bounds[part], bounds[part + 1], TILE_Q):
-                queries = first_query + tl.arange(0, TILE_Q)  # (TILE_Q,)
-                query_tile = _load(
-                    head_query, query_strides, queries, n_query, part != WHOLE, HEAD_DIM, TILE_D
-                )
-                products = tl.dot(key_tile, query_tile.T, input_precision="ieee")
-                scores = _scores(
-                    products, queries[None, :], keys[:, None],
-                    n_query, n_key, scale, window, slope, head_bias, bias_strides, CAUSAL, part != WHOLE,
-                )  # (TILE_K, TILE_Q)  # fmt: skip
-                inside = queries < n_query
-                # Beyond the last query the LSE is inf, which makes the weights 0.
-                lse_tile = tl.load(head_lse + queries, mask=inside, other=float("inf"))
-                delta_tile = tl.load(head_delta + queries, mask=inside, other=0.0)
-                grad_tile = _load(
-                    head_grad, grad_output_strides, queries, n_query, part != WHOLE, HEAD_DIM, TILE_D
-                )
+    # Queries at the near edge, queries that see all these keys, queries at the far edge.
+    for part in tl.static_range(0 if CAUSAL or window is not None else 1, 3):
+        # One loop over the query heads that share these keys and, in each, over its tiles.
+        steps = tl.cdiv(bounds[part + 1] - bounds[part], TILE_Q)
+        for step in range(0, group * steps):
+            head = kv_head * group + step // steps
+            queries = bounds[part] + step % steps * TILE_Q + tl.arange(0, TILE_Q)  # (TILE_Q,)
+            slope = None
+            if alibi_slopes is not None:
+                slope = tl.load(alibi_slopes + batch * heads + head)
+            head_bias = None
+            if bias is not None:
+                head_bias = _head_of(bias, bias_strides, batch, head)
+            query_tile = _load(
+                _head_of(query, query_strides, batch, head),
+                query_strides, queries, n_query, part != WHOLE, HEAD_DIM, TILE_D,
+            )  # fmt: skip
+            products = tl.dot(key_tile, query_tile.T, input_precision="ieee")
+            scores = _scores(
+                products, queries[None, :], keys[:, None], n_query, n_key,
+                scale, window, slope, head_bias, bias_strides, CAUSAL, part != WHOLE,
+            )  # (TILE_K, TILE_Q)  # fmt: skip
+            grad_tile = _load(
+                _head_of(grad_output, grad_output_strides, batch, head),
+                grad_output_strides, queries, n_query, part != WHOLE, HEAD_DIM, TILE_D,
+            )  # fmt: skip
+            inside = queries < n_query
+            row = (batch * heads + head) * n_query
+            # Beyond the last query the LSE is inf, which makes the weights 0.
+            lse_tile = tl.load(lse + row + queries, mask=inside, other=float("inf"))
+            delta_tile = tl.load(delta + row + queries, mask=inside, other=0.0)
 
-                # eq-attention-backward
-                weights = tl.exp2(scores - lse_tile[None, :] * LOG2_E)  # (TILE_K, TILE_Q)
-                value_sum = tl.dot(
-                    weights.to(grad_tile.dtype), grad_tile, value_sum, input_precision="ieee"
-                )
-                grad_weights = tl.dot(value_tile, grad_tile.T, input_precision="ieee")
-                grad_scores = weights * (grad_weights - delta_tile[None, :])
-                key_sum = tl.dot(
-                    grad_scores.to(query_tile.dtype), query_tile, key_sum, input_precision="ieee"
-                )
+            # eq-attention-backward
+            weights = tl.exp2(scores - lse_tile[None, :] * LOG2_E)  # (TILE_K, TILE_Q)
+            value_sum = tl.dot(
+                weights.to(grad_tile.dtype), grad_tile, value_sum, input_precision="ieee"
+            )
+            grad_weights = tl.dot(value_tile, grad_tile.T, input_precision="ieee")
+            grad_scores = weights * (grad_weights - delta_tile[None, :])
+            key_sum = tl.dot(
+                grad_scores.to(query_tile.dtype), query_tile, key_sum, input_precision="ieee"
+            )
 
     grad_key = _head_of(grad_key, grad_key_strides, batch, kv_head)
     grad_value = _head_of(grad_value, grad_value_strides, batch, kv_head)
@@ -324,8 +324,8 @@ def _grad_query_kernel(
             key_tile = _load(key, key_strides, keys, n_key, part != WHOLE, HEAD_DIM, TILE_D)
             products = tl.dot(query_tile, key_tile.T, input_precision="ieee")
             scores = _scores(
-                products, queries[:, None], keys[None, :],
-                n_query, n_key, scale, window, slope, bias, bias_strides, CAUSAL, part != WHOLE,
+                products, queries[:, None], keys[None, :], n_query, n_key,
+                scale, window, slope, bias, bias_strides, CAUSAL, part != WHOLE,
             )  # (TILE_Q, TILE_K)  # fmt: skip
 
             # eq-attention-backward
