@@ -1028,12 +1028,12 @@ def full_tiles_alone(query, key, value, window):
     return output
 
 
-@windowing(idea=MEMORY, got="expected at most 512 KiB beside the result; got ")
+@windowing(idea=MEMORY, got="expected at most 768 KiB beside the result; got ")
 def the_whole_matrix(query, key, value, window):
     return whole(query, key, value, lambda d: (d >= 0) & (d < window))
 
 
-@windowing(idea=MEMORY, got="expected at most 512 KiB beside the result; got ")
+@windowing(idea=MEMORY, got="expected at most 768 KiB beside the result; got ")
 def all_windows_at_once(query, key, value, window):
     """Gather the window of every token: n times window numbers, and d times that for keys."""
     places = np.arange(len(query))[:, None] - np.arange(window)
@@ -1043,12 +1043,12 @@ def all_windows_at_once(query, key, value, window):
     return np.einsum("nw,nwd->nd", weights, value[seen])
 
 
-@windowing(idea=MEMORY, got="expected at most 512 KiB beside the result; got ")
+@windowing(idea=MEMORY, got="expected at most 768 KiB beside the result; got ")
 def tiles_of_queries_against_all_keys(query, key, value, window):
     return tiled(query, key, value, window, reach=len(query))
 
 
-@windowing(idea=MEMORY, got="expected at most 512 KiB beside the result; got ")
+@windowing(idea=MEMORY, got="expected at most 768 KiB beside the result; got ")
 def one_tile_for_all(query, key, value, window):
     return tiled(query, key, value, window, tile=len(query))
 
