@@ -103,7 +103,18 @@ class MultiHeadAttention(nn.Module):
         causal: bool = False,
         key_mask: Bool[torch.Tensor, "batch n_key"] | None = None,
     ) -> Float[torch.Tensor, "batch n_heads n_query n_key"]:
-        """Return the attention weights that ``forward`` with the same arguments uses."""
+        """Return the attention weights that ``forward`` with the same arguments uses.
+
+        Args:
+            x, memory, causal, key_mask: as in ``forward``.
+
+        Returns:
+            Rows that sum to 1; the row of a query that sees no key is 0.
+
+        Raises:
+            TypeError: ``key_mask`` is not boolean.
+            ValueError: a shape does not fit.
+        """
         query, key, _ = self._project(x, memory)
         return attention_weights(query, key, **self._mask(key, causal, key_mask))
 
@@ -111,11 +122,18 @@ class MultiHeadAttention(nn.Module):
         _check_width("x", x, self.d_model)
         memory = x if memory is None else memory
         _check_width("memory", memory, self.d_model)
+        if len(memory) != len(x):
+            raise ValueError(
+                f"memory must have x's batch of {len(x)}, got shape {tuple(memory.shape)}"
+            )
         query = self._split(self.query_projection(x))  # (batch, n_heads, n_query, head_dim)
         key = self._split(self.key_projection(memory))  # (batch, n_kv_heads, n_key, head_dim)
         value = self._split(self.value_projection(memory))  # (batch, n_kv_heads, n_key, head_dim)
         if self.positions == "rotary":
-            query, key = rotary(query), rotary(key)
+            n_query, n_key = query.shape[2], key.shape[2]
+            # The last query stands at the last key, as in attention.
+            positions = torch.arange(n_key - n_query, n_key, device=x.device)
+            query, key = rotary(query, positions), rotary(key)
         return query, key, value
 
     def _split(self, x):
@@ -253,6 +271,7 @@ class TransformerModel(nn.Module):
     ):
         super().__init__()
         self.vocab_size = _arguments.integer("vocab_size", vocab_size, at_least=1)
+        d_model = _arguments.integer("d_model", d_model, at_least=1)
         n_layers = _arguments.integer("n_layers", n_layers, at_least=1)
         self.positions = _arguments.one_of("positions", positions, POSITIONS)
         seed = _arguments.integer("seed", seed, at_least=0)
@@ -295,6 +314,7 @@ class TransformerModel(nn.Module):
             Logits in nats, ``[b, t]`` for the token that follows ``ids[b, t]``.
 
         Raises:
+            TypeError: ``ids`` are not integers.
             ValueError: ``ids`` is not two-dimensional, is empty, is longer than ``max_length``, or
                 an id is outside ``[0, vocab_size)``.
         """
@@ -312,6 +332,7 @@ class TransformerModel(nn.Module):
             ids: token ids.
 
         Raises:
+            TypeError: as ``forward``.
             ValueError: as ``forward``.
         """
         x = self.embed(ids)
@@ -331,6 +352,7 @@ class TransformerModel(nn.Module):
             ids: token ids.
 
         Raises:
+            TypeError: as ``forward``.
             ValueError: as ``forward``.
         """
         self._check(ids)
@@ -343,6 +365,8 @@ class TransformerModel(nn.Module):
         return x
 
     def _check(self, ids):
+        if ids.dtype not in (torch.int32, torch.int64):
+            raise TypeError(f"ids must be a tensor of int32 or int64, got one of {ids.dtype}")
         if ids.ndim != 2 or ids.numel() == 0:
             raise ValueError(
                 f"ids must have a row for each text and a token, got shape {tuple(ids.shape)}"
