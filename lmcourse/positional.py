@@ -35,11 +35,14 @@ def sinusoidal(
         One row for each position, every entry in [-1, 1].
 
     Raises:
-        TypeError: ``length`` or ``width`` is not an integer, or ``base`` is not a number.
+        TypeError: ``length`` or ``width`` is not an integer, ``base`` is not a number, or ``dtype``
+            is not a floating type.
         ValueError: one of them is too small.
     """
     length = _arguments.integer("length", length, at_least=1)
     width = _arguments.integer("width", width, at_least=1)
+    if not dtype.is_floating_point:
+        raise TypeError(f"dtype must be a floating type, got {dtype}")
     angles = _angles(torch.arange(length), width, base)  # [length, ceil(width / 2)]
     pairs = torch.stack([angles.sin(), angles.cos()], dim=-1)  # [length, ceil(width / 2), 2]
     return pairs.flatten(start_dim=1)[:, :width].to(dtype)
@@ -71,9 +74,14 @@ def rotary(
         The rotated rows, as long as before.
 
     Raises:
-        TypeError: ``base`` is not a number.
-        ValueError: ``head_dim`` is odd, ``base`` too small, or there are not ``length`` positions.
+        TypeError: ``x`` is not floating, or ``base`` is not a number.
+        ValueError: ``x`` has fewer than two axes, ``head_dim`` is odd, ``base`` too small, or there
+            are not ``length`` positions.
     """
+    if not x.is_floating_point():
+        raise TypeError(f"x must be a tensor of floating numbers, got one of {x.dtype}")
+    if x.ndim < 2:
+        raise ValueError(f"x must end with length and head_dim, got shape {tuple(x.shape)}")
     length, head_dim = x.shape[-2:]
     if head_dim % 2:
         raise ValueError(f"x must have an even head_dim, which splits into pairs, got {head_dim}")
@@ -115,7 +123,7 @@ def alibi_slopes(n_heads: int) -> Float[torch.Tensor, " n_heads"]:
     lower = 2 ** (n_heads.bit_length() - 1)  # the largest power of two that is not above n_heads
     slopes = [2 ** (-8 * i / lower) for i in range(1, lower + 1)]
     between = [2 ** (-4 * i / lower) for i in range(1, 2 * lower, 2)]
-    return torch.tensor((slopes + between)[:n_heads])
+    return torch.tensor((slopes + between)[:n_heads], dtype=torch.float32)
 
 
 def _angles(

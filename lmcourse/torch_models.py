@@ -21,12 +21,21 @@ class NumpyInterface:
             CPU, in float32 or float64.
 
     Raises:
-        TypeError: ``module`` is not a torch module.
+        TypeError: ``module`` is not a torch module, or a parameter is of another type.
+        ValueError: a parameter is not on the CPU.
     """
 
     def __init__(self, module: nn.Module):
         if not isinstance(module, nn.Module):
             raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}")
+        for name, parameter in module.named_parameters():
+            if parameter.dtype not in (torch.float32, torch.float64):
+                raise TypeError(
+                    "module must have parameters of float32 or float64, "
+                    f"got {name} of {parameter.dtype}"
+                )
+            if parameter.device.type != "cpu":
+                raise ValueError(f"module must be on the CPU, got {name} on {parameter.device}")
         self.module = module
         self.parameters: dict[str, np.ndarray] = {
             name: parameter.detach().numpy() for name, parameter in module.named_parameters()
@@ -75,7 +84,8 @@ class NumpyInterface:
 
         Raises:
             TypeError: ``ids`` or ``targets`` are not integers, or ``counted`` is not boolean.
-            ValueError: shapes differ, no target counts, or the module does not take the ids.
+            ValueError: shapes differ, no target counts, a target has no logit, or the module does
+                not take the ids.
         """
         ids, targets = _tensor("ids", ids), _tensor("targets", targets)
         counted = torch.as_tensor(np.ones(targets.shape, bool) if counted is None else counted)
@@ -91,6 +101,7 @@ class NumpyInterface:
             raise ValueError("counted must hold at least one target, got none")
         self.module.zero_grad()
         logits = self.module(ids)  # (batch, time, vocab)
+        _arguments.token_ids("targets", targets, logits.shape[-1])
         loss = nn.functional.cross_entropy(logits[counted], targets[counted])
         loss.backward()
         gradients = {
