@@ -7,6 +7,7 @@ queries tile by tile, and "triton" is the kernel for GPUs.
 from __future__ import annotations
 
 import importlib.util
+import os
 from typing import NamedTuple
 
 import torch
@@ -14,9 +15,10 @@ from jaxtyping import Float
 from torch.nn import functional
 
 from lmcourse import _arguments
+from lmcourse.attention import tiled
+from lmcourse.attention.operator import attention_operator
 from lmcourse.attention.reference import (
     accumulation_dtype,
-    attention_scores,
     reference_attention,
     relative_positions,
     seen_keys,
@@ -25,6 +27,9 @@ from lmcourse.attention.reference import (
 BACKENDS = ("auto", "reference", "tiled", "sdpa", "triton")
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 HAS_TRITON = importlib.util.find_spec("triton") is not None
+TRITON_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+MAX_TRITON_HEAD_DIM = 256
+MIN_QUERIES_TO_TILE = 512  # with fewer, a tile costs more than it saves: benchmarks/attention.py
 
 
 class Choice(NamedTuple):
@@ -95,7 +100,12 @@ def attention(
     """
     call = _checked(query, key, value, causal, window, scale, bias, alibi_slopes, return_lse)
     chosen = _choose(call, backend).backend
-    output, lse = _RUN[chosen](call)
+    if chosen == "reference":
+        output, lse = _run_reference(call)
+    elif chosen == "sdpa":
+        output, lse = _run_sdpa(call)
+    else:
+        output, lse = _run_operator(call, chosen)
     return (output, lse) if return_lse else output
 
 
@@ -156,19 +166,22 @@ class _Call(NamedTuple):
 def _checked(query, key, value, causal, window, scale, bias, alibi_slopes, return_lse) -> _Call:
     _check_tensors(query, key, value)
     n_query, head_dim = query.shape[2:]
-    n_key = key.shape[2]
     for name, flag in (("causal", causal), ("return_lse", return_lse)):
         if not isinstance(flag, bool):
             raise TypeError(f"{name} must be True or False, got {flag!r}")
-    if window is not None:
-        window = _arguments.integer("window", window, at_least=1)
-        farthest = n_key - 1 if causal else max(n_query, n_key) - 1
-        window = window if window <= farthest else None
     scale = head_dim**-0.5 if scale is None else _arguments.number("scale", scale)
     if bias is not None:
-        bias = _expanded("bias", bias, query, ("batch", "heads", "n_query", "n_key"), n_key)
+        bias = _expanded("bias", bias, query, key, ("batch", "heads", "n_query", "n_key"))
     if alibi_slopes is not None:
-        alibi_slopes = _expanded("alibi_slopes", alibi_slopes, query, ("batch", "heads"), n_key)
+        alibi_slopes = _expanded("alibi_slopes", alibi_slopes, query, key, ("batch", "heads"))
+    if window is not None:
+        window = _arguments.integer("window", window, at_least=1)
+        # Keys that lie before every query's window: when one token is decoded, nearly all.
+        unseen = max(0, key.shape[2] - n_query - window + 1)
+        key, value = key[:, :, unseen:], value[:, :, unseen:]
+        bias = None if bias is None else bias[..., unseen:]
+        farthest = key.shape[2] if causal else max(n_query, key.shape[2])
+        window = window if window < farthest else None
     causal = causal and n_query > 1  # the last query sees every key
     return _Call(query, key, value, causal, window, scale, bias, alibi_slopes, return_lse)
 
@@ -214,7 +227,7 @@ def _check_tensors(query, key, value) -> None:
 
 
 def _expanded(
-    name: str, tensor: torch.Tensor, query: torch.Tensor, axes: tuple[str, ...], n_key: int
+    name: str, tensor: torch.Tensor, query: torch.Tensor, key: torch.Tensor, axes: tuple[str, ...]
 ) -> torch.Tensor:
     """Check a tensor that is added to the scores, and broadcast it to ``axes`` without copying."""
     if not isinstance(tensor, torch.Tensor):
@@ -227,7 +240,7 @@ def _expanded(
     if tensor.dtype not in DTYPES:
         raise TypeError(f"{name} must be of a floating type, got {_name_of(tensor.dtype)}")
     _check_device(name, tensor, query)
-    shape = (*query.shape[:3], n_key)[: len(axes)]
+    shape = (*query.shape[:3], key.shape[2])[: len(axes)]
     sizes = (1,) * (len(shape) - tensor.ndim) + tuple(tensor.shape)
     fits = len(sizes) == len(shape) and all(
         size in (1, wanted) for size, wanted in zip(sizes, shape, strict=True)
@@ -252,8 +265,70 @@ def _name_of(dtype: torch.dtype) -> str:
 def _choose(call: _Call, backend: str) -> Choice:
     _arguments.one_of("backend", backend, BACKENDS)
     if backend != "auto":
+        _check_backend(call, backend)
         return Choice(backend, "the argument backend asks for it")
-    return Choice("reference" if call.return_lse else "sdpa", "it is there")
+    if _score_gradients(call):
+        return Choice("reference", "only it gives the gradients of bias and alibi_slopes")
+    if call.query.device.type == "cpu":
+        return _choose_on_cpu(call)
+    impossible = _why_not_triton(call)
+    if impossible is None:
+        return Choice("triton", f"the tensors are on {call.query.device} and Triton is installed")
+    return Choice("sdpa", impossible)
+
+
+def _choose_on_cpu(call: _Call) -> Choice:
+    n_query, n_key = call.query.shape[2], call.key.shape[2]
+    if call.return_lse:
+        return Choice("tiled", "torch's own function returns no LSE")
+    if n_query < MIN_QUERIES_TO_TILE:
+        return Choice("sdpa", f"{n_query} queries are too few for tiles to pay on the CPU")
+    if call.alibi_slopes is not None or call.bias is not None:
+        return Choice("tiled", "torch's own function would need the whole matrix of what is added")
+    seen = sum(
+        (queries.stop - queries.start) * (keys.stop - keys.start)
+        for queries, keys in tiled.tiles(n_query, n_key, causal=call.causal, window=call.window)
+    )
+    if call.window is not None and seen <= n_query * n_key / 2:
+        return Choice("tiled", "it skips the keys outside the window, more than half of them")
+    return Choice("sdpa", "torch's own function is the fastest on the CPU for these arguments")
+
+
+def _check_backend(call: _Call, backend: str) -> None:
+    if backend != "reference" and _score_gradients(call):
+        name = "bias" if call.bias is not None and call.bias.requires_grad else "alibi_slopes"
+        raise ValueError(
+            f"{name} requires a gradient, which only backend='reference' gives, got {backend!r}"
+        )
+    if backend == "tiled" and call.query.device.type != "cpu":
+        raise ValueError(f"backend 'tiled' runs on the CPU, got query on {call.query.device}")
+    if backend == "triton":
+        impossible = _why_not_triton(call)
+        if impossible is not None:
+            raise ValueError(f"backend 'triton' cannot run: {impossible}")
+
+
+def _score_gradients(call: _Call) -> bool:
+    """Tell whether somebody wants the gradient of what is added to the scores."""
+    added = (call.bias, call.alibi_slopes)
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in added)
+
+
+def _why_not_triton(call: _Call) -> str | None:
+    """Return why the Triton kernels cannot serve the call, or None if they can."""
+    device, head_dim = call.query.device, call.query.shape[3]
+    if not HAS_TRITON:
+        return "Triton is not installed"
+    if device.type != "cuda" and not TRITON_INTERPRETED:
+        return (
+            f"query is on {device}, and Triton needs a GPU, or its interpreter: "
+            "set TRITON_INTERPRET=1 before Python starts"
+        )
+    if call.query.dtype == torch.float64:
+        return "the Triton kernels have no float64"
+    if head_dim > MAX_TRITON_HEAD_DIM:
+        return f"the Triton kernels go up to a head_dim of {MAX_TRITON_HEAD_DIM}, got {head_dim}"
+    return None
 
 
 def _run_reference(call: _Call) -> tuple[torch.Tensor, torch.Tensor]:
@@ -263,14 +338,15 @@ def _run_reference(call: _Call) -> tuple[torch.Tensor, torch.Tensor]:
 def _run_sdpa(call: _Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Call torch's function, with what it has no option for written into a mask."""
     query, key, value, n_key = call.query, call.key, call.value, call.key.shape[2]
-    lse = attention_scores(query, key, **call.options).logsumexp(-1) if call.return_lse else None
+    lse = _run_reference(call)[1] if call.return_lse else None  # torch's function gives none
     # torch aligns its causal mask at the first query and the first key.
     is_causal = call.causal and query.shape[2] == n_key and _is_plain(call._replace(causal=False))
     mask = None if is_causal or _is_plain(call) else _additive_mask(call)
     blind = None
-    if mask is not None:  # a row of -inf alone would give NaN, here or in its gradient
+    if mask is not None and (call.bias is not None or query.shape[2] > n_key):
+        # A row of -inf alone would give NaN, here or in its gradient: see all, then blank it.
         blind = (mask == -torch.inf).all(-1, keepdim=True)
-        mask = mask.masked_fill(blind, 0.0).to(query.dtype)
+        mask = mask.masked_fill(blind, 0.0)
     output = functional.scaled_dot_product_attention(
         query,
         key,
@@ -308,4 +384,16 @@ def _additive_mask(call: _Call) -> torch.Tensor:
     return mask if call.bias is None else mask + call.bias
 
 
-_RUN = {"reference": _run_reference, "sdpa": _run_sdpa}
+def _run_operator(call: _Call, backend: str) -> tuple[torch.Tensor, torch.Tensor]:
+    slopes = None if call.alibi_slopes is None else call.alibi_slopes.float()
+    return attention_operator(
+        call.query,
+        call.key,
+        call.value,
+        call.causal,
+        call.window,
+        call.scale,
+        call.bias,
+        slopes,
+        backend,
+    )
