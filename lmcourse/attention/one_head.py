@@ -62,10 +62,10 @@ def causal_mask(n_query: int, n_key: int) -> Bool[np.ndarray, "n_query n_key"]:
 def scaled_dot_product(
     query: Float[np.ndarray, "n_query head_dim"],
     key: Float[np.ndarray, "n_key head_dim"],
-    value: Float[np.ndarray, "n_key head_dim"],
+    value: Float[np.ndarray, "n_key value_dim"],
     *,
     causal: bool = False,
-) -> Float[np.ndarray, "n_query head_dim"]:
+) -> Float[np.ndarray, "n_query value_dim"]:
     """Return scaled dot-product attention by way of the whole matrix of scores.
 
     Equation: eq-attention-sdpa
@@ -155,12 +155,12 @@ def merge(
 def tiled(
     query: Float[np.ndarray, "n_query head_dim"],
     key: Float[np.ndarray, "n_key head_dim"],
-    value: Float[np.ndarray, "n_key head_dim"],
+    value: Float[np.ndarray, "n_key value_dim"],
     *,
     causal: bool = False,
     tile_q: int = 64,
     tile_k: int = 64,
-) -> tuple[Float[np.ndarray, "n_query head_dim"], Float[np.ndarray, " n_query"]]:
+) -> tuple[Float[np.ndarray, "n_query value_dim"], Float[np.ndarray, " n_query"]]:
     """Return attention and its log-sum-exp without ever holding more than a tile of scores.
 
     Equations: eq-attention-online, eq-attention-lse
