@@ -432,16 +432,17 @@ def backward(
     return grad_query, grad_key, grad_value
 
 
-# TILE_Q, TILE_K, num_warps and num_stages by kernel, bytes of an element and the largest TILE_D.
-# Two-byte types run on tensor cores: large tiles, as far as Hopper's 64 K registers and 227 KB of
-# shared memory go. float32 in full precision does not, and keeps its operands in registers.
+# TILE_Q, TILE_K, num_warps and num_stages by kernel, bytes of an element and the largest TILE_D:
+# the largest tiles with which the compiler, for Hopper, keeps all that a thread needs in its 255
+# registers. Two-byte types run on tensor cores; float32 in full precision does not, and takes more
+# registers for less. No clock chose among them.
 _TILES = {
-    ("forward", 2): {64: (128, 128, 8, 3), 128: (128, 128, 8, 2), 256: (128, 64, 8, 2)},
-    ("grad_key_value", 2): {64: (128, 128, 8, 2), 128: (64, 128, 8, 2), 256: (32, 64, 8, 1)},
-    ("grad_query", 2): {64: (128, 128, 8, 2), 128: (128, 64, 8, 2), 256: (64, 32, 4, 2)},
-    ("forward", 4): {64: (64, 32, 4, 2), 128: (32, 32, 4, 2), 256: (32, 16, 4, 2)},
-    ("grad_key_value", 4): {64: (32, 32, 4, 2), 128: (32, 32, 8, 1), 256: (16, 16, 8, 1)},
-    ("grad_query", 4): {64: (32, 32, 4, 2), 128: (32, 32, 8, 1), 256: (16, 16, 8, 1)},
+    ("forward", 2): {64: (128, 128, 8, 3), 128: (128, 64, 8, 3), 256: (128, 32, 8, 2)},
+    ("grad_key_value", 2): {64: (64, 128, 8, 2), 128: (32, 128, 8, 2), 256: (16, 64, 8, 2)},
+    ("grad_query", 2): {64: (128, 128, 8, 2), 128: (128, 64, 8, 2), 256: (64, 32, 8, 2)},
+    ("forward", 4): {64: (64, 32, 8, 1), 128: (32, 32, 8, 1), 256: (32, 16, 8, 1)},
+    ("grad_key_value", 4): {64: (32, 32, 8, 1), 128: (16, 32, 8, 1), 256: (16, 16, 8, 1)},
+    ("grad_query", 4): {64: (32, 32, 8, 1), 128: (16, 16, 8, 1), 256: (16, 16, 8, 1)},
 }
 
 
@@ -510,4 +511,5 @@ def _shared(query, key, causal, window, scale, bias, alibi_slopes):
         "bias_strides": None if bias is None else bias.stride(),
         "CAUSAL": causal,
         "HEAD_DIM": head_dim,
+        "enable_fp_fusion": True,  # a * b + c as one instruction, whatever Triton's default is
     }
