@@ -19,9 +19,9 @@ from lmcourse.attention import tiled
 from lmcourse.attention.operator import attention_operator
 from lmcourse.attention.reference import (
     accumulation_dtype,
+    added_to_scores,
     reference_attention,
     relative_positions,
-    seen_keys,
 )
 
 BACKENDS = ("auto", "reference", "tiled", "sdpa", "triton")
@@ -151,16 +151,6 @@ class _Call(NamedTuple):
     bias: torch.Tensor | None  # (batch, heads, n_query, n_key), stride 0 where it was broadcast
     alibi_slopes: torch.Tensor | None  # (batch, heads)
     return_lse: bool
-
-    @property
-    def options(self) -> dict:
-        return {
-            "causal": self.causal,
-            "window": self.window,
-            "scale": self.scale,
-            "bias": self.bias,
-            "alibi_slopes": self.alibi_slopes,
-        }
 
 
 def _checked(query, key, value, causal, window, scale, bias, alibi_slopes, return_lse) -> _Call:
@@ -332,16 +322,40 @@ def _why_not_triton(call: _Call) -> str | None:
 
 
 def _run_reference(call: _Call) -> tuple[torch.Tensor, torch.Tensor]:
-    return reference_attention(call.query, call.key, call.value, **call.options)
+    return reference_attention(
+        call.query,
+        call.key,
+        call.value,
+        causal=call.causal,
+        window=call.window,
+        scale=call.scale,
+        bias=call.bias,
+        alibi_slopes=call.alibi_slopes,
+    )
 
 
 def _run_sdpa(call: _Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Call torch's function, with what it has no option for written into a mask."""
     query, key, value, n_key = call.query, call.key, call.value, call.key.shape[2]
     lse = _run_reference(call)[1] if call.return_lse else None  # torch's function gives none
-    # torch aligns its causal mask at the first query and the first key.
-    is_causal = call.causal and query.shape[2] == n_key and _is_plain(call._replace(causal=False))
-    mask = None if is_causal or _is_plain(call) else _additive_mask(call)
+    # torch's own causal mask starts at the first query and key, and a scale below 0 spoils it.
+    others = (call.window, call.bias, call.alibi_slopes)
+    is_causal = (
+        call.causal
+        and query.shape[2] == n_key
+        and call.scale > 0
+        and all(other is None for other in others)
+    )
+    mask = None
+    if not is_causal:
+        mask = added_to_scores(
+            relative_positions(query.shape[2], n_key, device=query.device),
+            accumulation_dtype(query.dtype),
+            causal=call.causal,
+            window=call.window,
+            bias=call.bias,
+            alibi_slopes=call.alibi_slopes,
+        )
     blind = None
     if mask is not None and (call.bias is not None or query.shape[2] > n_key):
         # A row of -inf alone would give NaN, here or in its gradient: see all, then blank it.
@@ -357,31 +371,6 @@ def _run_sdpa(call: _Call) -> tuple[torch.Tensor, torch.Tensor | None]:
         enable_gqa=query.shape[1] != key.shape[1],
     )
     return output if blind is None else output.masked_fill(blind, 0.0), lse
-
-
-def _is_plain(call: _Call) -> bool:
-    """Tell whether every query sees every key and scores are dot products alone."""
-    return not call.causal and all(
-        option is None for option in (call.window, call.bias, call.alibi_slopes)
-    )
-
-
-def _additive_mask(call: _Call) -> torch.Tensor:
-    """Return what is added to the scores, broadcastable to (batch, heads, n_query, n_key)."""
-    relative_position = relative_positions(
-        call.query.shape[2], call.key.shape[2], device=call.query.device
-    )
-    mask = torch.zeros(
-        relative_position.shape,
-        dtype=accumulation_dtype(call.query.dtype),
-        device=call.query.device,
-    )
-    seen = seen_keys(relative_position, causal=call.causal, window=call.window)
-    if seen is not None:
-        mask = mask.masked_fill(~seen, -torch.inf)
-    if call.alibi_slopes is not None:
-        mask = mask - call.alibi_slopes[..., None, None] * relative_position.abs()
-    return mask if call.bias is None else mask + call.bias
 
 
 def _run_operator(call: _Call, backend: str) -> tuple[torch.Tensor, torch.Tensor]:

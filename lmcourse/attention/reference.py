@@ -52,6 +52,39 @@ def seen_keys(
     return seen
 
 
+def added_to_scores(
+    relative_position: Int[torch.Tensor, "n_query n_key"],
+    dtype: torch.dtype,
+    *,
+    causal: bool,
+    window: int | None,
+    bias: Float[torch.Tensor, "*scores"] | None,
+    alibi_slopes: Float[torch.Tensor, "*rows heads"] | None,
+) -> Float[torch.Tensor, "*scores"] | None:
+    """Return bias, ALiBi and mask as one tensor that is added to the dot products.
+
+    Equation: eq-attention-causal, eq-attention-alibi.
+
+    Args:
+        relative_position: p_i - j, from ``relative_positions``.
+        dtype: that of the scores.
+        causal, window, bias, alibi_slopes: as in ``attention``.
+
+    Returns:
+        A tensor that broadcasts to (batch, heads, n_query, n_key), or None if nothing is added.
+    """
+    added = None if bias is None else bias.to(dtype)
+    if alibi_slopes is not None:
+        penalty = alibi_slopes.to(dtype)[..., None, None] * relative_position.abs()
+        added = -penalty if added is None else added - penalty
+    seen = seen_keys(relative_position, causal=causal, window=window)
+    if seen is None:
+        return added
+    if added is None:
+        added = torch.zeros((), dtype=dtype, device=relative_position.device)
+    return torch.where(seen, added, -torch.inf)
+
+
 def attention_scores(
     query: Float[torch.Tensor, "batch heads n_query head_dim"],
     key: Float[torch.Tensor, "batch kv_heads n_key head_dim"],
@@ -77,20 +110,19 @@ def attention_scores(
         (batch, heads, n_query, n_key), in float32, or float64 if the query is.
     """
     n_query, head_dim = query.shape[-2:]
-    n_key = key.shape[-2]
     dtype = accumulation_dtype(query.dtype)
     scale = head_dim**-0.5 if scale is None else scale
     key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
     scores = query.to(dtype) @ key.to(dtype).mT * scale  # (batch, heads, n_query, n_key)
-    if bias is not None:
-        scores = scores + bias.to(dtype)
-    if alibi_slopes is None and not causal and window is None:
-        return scores
-    relative_position = relative_positions(n_query, n_key, device=query.device)
-    if alibi_slopes is not None:
-        scores = scores - alibi_slopes.to(dtype)[..., None, None] * relative_position.abs()
-    seen = seen_keys(relative_position, causal=causal, window=window)
-    return scores if seen is None else scores.masked_fill(~seen, -torch.inf)
+    added = added_to_scores(
+        relative_positions(n_query, key.shape[2], device=query.device),
+        dtype,
+        causal=causal,
+        window=window,
+        bias=bias,
+        alibi_slopes=alibi_slopes,
+    )
+    return scores if added is None else scores + added
 
 
 def attention_weights(

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from jaxtyping import Float
 
-from lmcourse.attention.reference import accumulation_dtype, relative_positions, seen_keys
+from lmcourse.attention.reference import accumulation_dtype, added_to_scores, relative_positions
 
 TILE_Q = 128  # the fastest of 64, 128, 256 and 512 with a window, benchmarks/attention.py
 
@@ -45,13 +45,20 @@ def forward(
     Returns:
         The output, in the query's dtype; and the LSE in float32, or float64 if the query is.
     """
-    group = query.shape[1] // key.shape[1]
+    n_query, n_key, group = query.shape[2], key.shape[2], query.shape[1] // key.shape[1]
     query, key, value = (_with_unit_stride(tensor) for tensor in (query, key, value))
     output = query.new_zeros(query.shape)
     lse = query.new_full(query.shape[:3], -torch.inf, dtype=accumulation_dtype(query.dtype))
-    may_be_blind = bias is not None or query.shape[2] > key.shape[2]  # a query that sees no key
-    for queries, keys in tiles(query.shape[2], key.shape[2], causal=causal, window=window):
-        added = _added_to_scores(query, key, queries, keys, causal, window, bias, alibi_slopes)
+    may_be_blind = bias is not None or n_query > n_key  # a query that sees no key
+    for queries, keys in tiles(n_query, n_key, causal=causal, window=window):
+        added = added_to_scores(
+            relative_positions(n_query, n_key, queries=queries, keys=keys),
+            lse.dtype,
+            causal=causal,
+            window=window,
+            bias=None if bias is None else bias[:, :, queries, keys],
+            alibi_slopes=alibi_slopes,
+        )
         tile_output, tile_lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             _fold(query[:, :, queries], group),
             key[:, :, keys],
@@ -102,7 +109,7 @@ def backward(
     Returns:
         Three gradients, in shape and dtype of query, key and value.
     """
-    group = query.shape[1] // key.shape[1]
+    n_query, n_key, group = query.shape[2], key.shape[2], query.shape[1] // key.shape[1]
     delta = (grad_output.to(lse.dtype) * output).sum(-1)  # (batch, heads, n_query)
     if grad_lse is not None:
         delta = delta - grad_lse
@@ -113,8 +120,15 @@ def backward(
     grad_query = query.new_zeros(query.shape)
     grad_key = torch.zeros_like(key_, dtype=lse.dtype)
     grad_value = torch.zeros_like(value_, dtype=lse.dtype)
-    for queries, keys in tiles(query.shape[2], key.shape[2], causal=causal, window=window):
-        added = _added_to_scores(query, key, queries, keys, causal, window, bias, alibi_slopes)
+    for queries, keys in tiles(n_query, n_key, causal=causal, window=window):
+        added = added_to_scores(
+            relative_positions(n_query, n_key, queries=queries, keys=keys),
+            lse.dtype,
+            causal=causal,
+            window=window,
+            bias=None if bias is None else bias[:, :, queries, keys],
+            alibi_slopes=alibi_slopes,
+        )
         q, do, row_lse, row_delta = (
             _fold(rows[:, :, queries], group).flatten(0, 1)  # (batch * kv_heads, rows, ...)
             for rows in (query_, grad_output, lse[..., None], delta[..., None])
@@ -158,36 +172,13 @@ def tiles(
             yield slice(start, stop), slice(begin, end)
 
 
-def _added_to_scores(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    queries: slice,
-    keys: slice,
-    causal: bool,
-    window: int | None,
-    bias: torch.Tensor | None,
-    alibi_slopes: torch.Tensor | None,
-) -> torch.Tensor | None:
-    """Return bias, ALiBi and mask of a tile, (1 or batch, 1 or heads, tile_q, tile_k), or None."""
-    dtype = accumulation_dtype(query.dtype)
-    relative_position = relative_positions(query.shape[2], key.shape[2], queries=queries, keys=keys)
-    added = None if bias is None else bias[:, :, queries, keys].to(dtype)
-    if alibi_slopes is not None:
-        penalty = alibi_slopes.to(dtype)[..., None, None] * relative_position.abs()
-        added = -penalty if added is None else added - penalty
-    seen = seen_keys(relative_position, causal=causal, window=window)
-    if seen is None or seen.all():
-        return added
-    if added is None:
-        added = torch.zeros(1, 1, 1, 1, dtype=dtype)
-    return torch.where(seen, added, -torch.inf)
-
-
 def _fold(tensor: torch.Tensor, group: int) -> torch.Tensor:
     """Lay the heads that share a key head under each other: (batch, kv_heads, group * rows, …).
 
-    What is the same for all heads, (batch, 1, rows, …), is repeated for those of one group alone.
+    What is the same for all heads, (batch, 1, rows, …), is repeated for those of one group alone;
+    what is the same for all queries, (rows, …), too.
     """
+    tensor = tensor if tensor.ndim == 4 else tensor[None, None]
     if group == 1:
         return tensor
     if tensor.shape[1] == 1:
