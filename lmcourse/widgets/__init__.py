@@ -15,6 +15,7 @@ _WIDGETS = {
     "SamplerView": "sampler_view",
     "GradientFlow": "gradient_flow",
     "EmbeddingMap": "embedding_map",
+    "AttentionView": "attention_view",
 }
 
 

@@ -41,6 +41,9 @@ function button(label, onClick) {
   return node;
 }
 
+// Not a running number: in Jupyter each widget counts for itself.
+const newId = () => `lmc-${Math.random().toString(36).slice(2)}`;
+
 /** The heading of a table's column. */
 const heading = (words) => element("th", { scope: "col" }, words);
 
@@ -79,8 +82,7 @@ function listen(model, traits, onChange) {
 
 /** A slider with its label and its setting in words; `fill(position, last, words)` sets it. */
 function slider(label, onMove) {
-  // Not a running number: in Jupyter each widget counts for itself.
-  const id = `lmc-${Math.random().toString(36).slice(2)}`;
+  const id = newId();
   const input = element("input", { type: "range", id, min: 0, step: 1 });
   // Hidden from screen readers, which say the slider's aria-valuetext.
   const setting = element("span", { class: "lmc-setting", "aria-hidden": "true" });

@@ -446,8 +446,6 @@ const ZOOM_STEP = 1.5;
 const TAP = 6; // pixels that a pointer may move without dragging
 const REACH = { mouse: 14, pen: 18, touch: 26 }; // pixels between a pointer and its word
 
-const newId = () => `lmc-${Math.random().toString(36).slice(2)}`;
-
 /** A text box for a word that suggests all words; `onEnter` hears of Enter and of a choice. */
 function wordBox(label, list, onEnter) {
   const id = newId();
