@@ -29,7 +29,9 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 TRITON_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 MAX_TRITON_HEAD_DIM = 256
-MIN_QUERIES_TO_TILE = 512  # with fewer, a tile costs more than it saves: benchmarks/attention.py
+# Where tiles began to pay on the CPU, forward and backward together: benchmarks/attention.py.
+MIN_QUERIES_TO_TILE = 1024
+MOST_TOUCHED_TO_TILE = 5 / 8  # of all pairs of a query and a key
 
 
 class Choice(NamedTuple):
@@ -272,15 +274,21 @@ def _choose_on_cpu(call: _Call) -> Choice:
     if call.return_lse:
         return Choice("tiled", "torch's own function returns no LSE")
     if n_query < MIN_QUERIES_TO_TILE:
-        return Choice("sdpa", f"{n_query} queries are too few for tiles to pay on the CPU")
-    if call.alibi_slopes is not None or call.bias is not None:
-        return Choice("tiled", "torch's own function would need the whole matrix of what is added")
-    seen = sum(
+        return Choice(
+            "sdpa",
+            f"on the CPU tiles pay from {MIN_QUERIES_TO_TILE} queries on, and here are {n_query}",
+        )
+    if call.alibi_slopes is not None:
+        return Choice(
+            "tiled", "torch's own function would need a matrix of penalties for each head"
+        )
+    touched = sum(
         (queries.stop - queries.start) * (keys.stop - keys.start)
         for queries, keys in tiled.tiles(n_query, n_key, causal=call.causal, window=call.window)
     )
-    if call.window is not None and seen <= n_query * n_key / 2:
-        return Choice("tiled", "it skips the keys outside the window, more than half of them")
+    needs_mask = call.window is not None or call.bias is not None
+    if needs_mask and touched <= MOST_TOUCHED_TO_TILE * n_query * n_key:
+        return Choice("tiled", "it skips many hidden keys, where torch's own function reads a mask")
     return Choice("sdpa", "torch's own function is the fastest on the CPU for these arguments")
 
 

@@ -29,8 +29,8 @@ def relative_positions(
         queries, keys: which of them to give the rows and columns of; all if not given.
         device: where to put the result.
     """
-    position = torch.arange(n_key - n_query, n_key, device=device)[queries]
-    return position[:, None] - torch.arange(n_key, device=device)[keys]
+    position = torch.arange(n_key - n_query, n_key, dtype=torch.int32, device=device)[queries]
+    return position[:, None] - torch.arange(n_key, dtype=torch.int32, device=device)[keys]
 
 
 def seen_keys(

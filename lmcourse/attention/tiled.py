@@ -160,6 +160,9 @@ def tiles(
     Args:
         n_query, n_key: how many queries and keys there are.
         causal, window: as in ``attention``.
+
+    Yields:
+        A slice of the queries and one of the keys.
     """
     for start in range(0, n_query, TILE_Q):
         stop = min(start + TILE_Q, n_query)
