@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-# head_dim, type, causal, and other options
+# head_dim, type, causal, other options and, if not as below, heads, kv_heads, n_query, n_key
 CONFIGURATIONS = {
     "64, bfloat16, causal": (64, torch.bfloat16, True, {}),
     "64, float16": (64, torch.float16, False, {}),
@@ -28,9 +28,9 @@ CONFIGURATIONS = {
     ),
     "256, bfloat16, causal": (256, torch.bfloat16, True, {}),
     "64, float32": (64, torch.float32, False, {}),
+    # Triton compiles an argument that is 1 as a constant, which the interpreter does not.
+    "64, bfloat16, one of each": (64, torch.bfloat16, True, {"window": 1}, (1, 1, 1, 1)),
 }  # fmt: skip
-LENGTH = 1024
-GROUPED_HEADS = 4, 2
 
 
 class Hopper:
@@ -67,17 +67,23 @@ def compiling_only() -> Iterator[list]:
     triton.JITFunction.__getitem__, triton_kernels._check_device = launch_on_a_gpu, check
 
 
-def compile_kernels(head_dim: int, dtype: torch.dtype, causal: bool, others: dict) -> dict:
+def compile_kernels(
+    head_dim: int,
+    dtype: torch.dtype,
+    causal: bool,
+    others: dict,
+    sizes: tuple[int, int, int, int] = (4, 2, 1024, 1024),
+) -> dict:
     """Compile what a forward and a backward pass launch; return each kernel's numbers."""
     from lmcourse.attention import triton_kernels
 
-    heads, kv_heads = GROUPED_HEADS
-    query = torch.empty(1, heads, LENGTH, head_dim, dtype=dtype)
-    key = torch.empty(1, kv_heads, LENGTH, head_dim, dtype=dtype)
+    heads, kv_heads, n_query, n_key = sizes
+    query = torch.empty(1, heads, n_query, head_dim, dtype=dtype)
+    key = torch.empty(1, kv_heads, n_key, head_dim, dtype=dtype)
     options = {"causal": causal, "window": None, "scale": 0.1, "bias": None, "alibi_slopes": None}
     options |= others
     if options["bias"] is not None:
-        options["bias"] = options["bias"].expand(1, heads, LENGTH, LENGTH)
+        options["bias"] = options["bias"].expand(1, heads, n_query, n_key)
     with compiling_only() as compiled:
         output, lse = triton_kernels.forward(query, key, key, **options)
         triton_kernels.backward(output, None, query, key, key, output, lse, **options)

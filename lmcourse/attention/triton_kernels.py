@@ -1,14 +1,14 @@
 """Attention as three Triton kernels, and the two functions that launch them.
 
-The algorithm is FlashAttention-2's :cite:`dao2024flashattention2`: no kernel ever writes a score to
-memory. A program of the forward kernel owns ``TILE_Q`` queries and walks over the keys they see,
-``TILE_K`` at a time. The backward pass computes the scores again, in two kernels: one owns keys and
-walks over queries, one owns queries and walks over keys. So every number is written by one program,
-in one order, and two runs agree bit for bit.
+The algorithm is FlashAttention-2's (Dao, 2024): no kernel ever writes a score to memory.
+A program of the forward kernel owns ``TILE_Q`` queries and walks over the keys they see,
+``TILE_K`` at a time. The backward pass computes the scores again, in two kernels: one
+owns keys and walks over queries, one owns queries and walks over keys. So every number
+is written by one program, in one order, and two runs agree bit for bit.
 
-What a call does not use costs nothing: ``None`` and ``CAUSAL`` are known when Triton compiles, and
-their branches vanish. Scores are in units of log 2 inside a kernel, because the hardware's
-exponential is ``exp2``.
+What a call does not use costs nothing: ``None`` and ``CAUSAL`` are known when Triton
+compiles, and their branches vanish. Scores are in units of log 2 inside a kernel, for
+the hardware's exponential is ``exp2``.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ import triton.language as tl
 from jaxtyping import Float
 
 LOG2_E = tl.constexpr(math.log2(math.e))
-# Loops over tiles come in three parts: at the mask's one edge, where every pair sees each other, at
-# the other edge. Only the edges pay for masks.
+# Loops over tiles have three parts: tiles at one edge of the mask, tiles where every
+# query sees every key, tiles at the other edge. Only the edges pay for masks.
 WHOLE = tl.constexpr(1)
 
-# The tests' run-time type checker wraps functions unless told not to, and Triton needs them bare.
+# The tests' run-time type checker wraps functions unless told not to, and Triton needs
+# them bare.
 
 
 @triton.jit
@@ -46,8 +47,8 @@ def _program(tiles, heads):
 def _loop_bounds(first, last, behind, ahead, n, TILE: tl.constexpr):
     """Return where loops over the other axis, of length ``n``, begin and end.
 
-    Index x of this axis meets x - behind … x + ahead of the other. All of first … last together
-    meet bounds[0] … bounds[3]; each of them meets all of bounds[1] … bounds[2].
+    Index x of this axis meets x - behind … x + ahead of the other. All of first … last
+    together meet bounds[0] … bounds[3]; each alone meets all of bounds[1] … bounds[2].
     """
     begin = tl.maximum(first - behind, 0) // TILE * TILE
     end = tl.maximum(tl.minimum(last + ahead + 1, n), begin)
@@ -61,10 +62,11 @@ def _loop_bounds(first, last, behind, ahead, n, TILE: tl.constexpr):
 @triton.jit
 @no_type_check
 def _pointers(base, strides, rows, TILE_D: tl.constexpr):
-    """Return the addresses of these rows of a (batch, heads, length, head_dim) tensor."""
+    """Return the addresses of these rows of one head, all ``TILE_D`` wide."""
     dims = tl.arange(0, TILE_D).to(tl.int64)
     row_offsets = rows.to(tl.int64) * strides[2]
-    return base + row_offsets[:, None] + dims[None, :] * strides[3]  # (rows, TILE_D)
+    # (rows, TILE_D)
+    return base + row_offsets[:, None] + dims[None, :] * strides[3]
 
 
 @triton.jit
@@ -90,8 +92,8 @@ def _store(
     base, strides, rows, n_rows, tile,
     HEAD_DIM: tl.constexpr, TILE_D: tl.constexpr,
 ):  # fmt: skip
-    """Store what of tile (rows, TILE_D) lies inside the tensor, in the tensor's type."""
-    inside = (rows < n_rows)[:, None] & (tl.arange(0, TILE_D) < HEAD_DIM)[None, :]
+    """Store what of tile (rows, TILE_D) lies inside the tensor, in its type."""
+    inside = (tl.arange(0, TILE_D) < HEAD_DIM)[None, :] & (rows < n_rows)[:, None]
     pointers = _pointers(base, strides, rows, TILE_D)
     tl.store(pointers, tile.to(base.dtype.element_ty), mask=inside)
 
@@ -99,13 +101,14 @@ def _store(
 @triton.jit
 @no_type_check
 def _scores(
-    products, queries, keys, n_query, n_key, scale, window, slope, bias, bias_strides,
+    products, queries, keys, n_query, n_key,
+    scale, window, slope, bias, bias_strides,
     CAUSAL: tl.constexpr, MASKED: tl.constexpr,
 ):  # fmt: skip
     """Turn the products q·k of a tile into scores, in units of log 2.
 
-    ``queries`` and ``keys`` are indices that broadcast to the shape of ``products``. Only where
-    ``MASKED`` can the tile hold a pair that does not see each other.
+    ``queries`` and ``keys`` are indices that broadcast to the shape of ``products``.
+    Only where ``MASKED`` can the tile hold a pair that does not see each other.
     """
     # eq-attention-sdpa
     scores = products * (scale * LOG2_E)
@@ -113,9 +116,11 @@ def _scores(
     if slope is not None:  # eq-attention-alibi
         scores -= slope * LOG2_E * tl.abs(distance).to(tl.float32)
     if bias is not None:
-        offsets = queries.to(tl.int64) * bias_strides[2] + keys.to(tl.int64) * bias_strides[3]
+        pointers = bias + queries.to(tl.int64) * bias_strides[2]
+        pointers += keys.to(tl.int64) * bias_strides[3]
         inside = (queries < n_query) & (keys < n_key)
-        scores += LOG2_E * tl.load(bias + offsets, mask=inside, other=0.0).to(tl.float32)
+        bias_tile = tl.load(pointers, mask=inside, other=0.0)
+        scores += bias_tile.to(tl.float32) * LOG2_E
     if MASKED:  # eq-attention-causal
         seen = keys < n_key
         if CAUSAL:
@@ -170,7 +175,9 @@ def _forward_kernel(
     for part in tl.static_range(1 if window is None else 0, 3):
         for first_key in range(bounds[part], bounds[part + 1], TILE_K):
             keys = first_key + tl.arange(0, TILE_K)  # (TILE_K,)
-            key_tile = _load(key, key_strides, keys, n_key, part != WHOLE, HEAD_DIM, TILE_D)
+            key_tile = _load(
+                key, key_strides, keys, n_key, part != WHOLE, HEAD_DIM, TILE_D,
+            )  # fmt: skip
             products = tl.dot(query_tile, key_tile.T, input_precision="ieee")
             scores = _scores(
                 products, queries[:, None], keys[None, :], n_query, n_key,
@@ -186,9 +193,11 @@ def _forward_kernel(
             rescale = tl.exp2(row_max - shift)
             row_sum = row_sum * rescale + tl.sum(weights, 1)
             accumulator = accumulator * rescale[:, None]
-            value_tile = _load(value, value_strides, keys, n_key, part != WHOLE, HEAD_DIM, TILE_D)
-            weights = weights.to(value_tile.dtype)
-            accumulator = tl.dot(weights, value_tile, accumulator, input_precision="ieee")
+            value_tile = _load(
+                value, value_strides, keys, n_key, part != WHOLE, HEAD_DIM, TILE_D,
+            )  # fmt: skip
+            low = weights.to(value_tile.dtype)  # for the tensor cores
+            accumulator = tl.dot(low, value_tile, accumulator, input_precision="ieee")
             row_max = new_max
 
     # A query that saw no key has the sum 0: its output is 0 and its LSE -inf.
@@ -197,8 +206,9 @@ def _forward_kernel(
     accumulator = accumulator / row_sum[:, None]
     _store(output, output_strides, queries, n_query, accumulator, HEAD_DIM, TILE_D)
     # eq-attention-lse, back in units of e
+    lse_tile = (row_max + tl.log2(row_sum)) / LOG2_E  # (TILE_Q,)
     lse += (batch * heads + head) * n_query
-    tl.store(lse + queries, (row_max + tl.log2(row_sum)) / LOG2_E, mask=queries < n_query)
+    tl.store(lse + queries, lse_tile, mask=queries < n_query)
 
 
 @triton.jit
@@ -213,8 +223,8 @@ def _grad_key_value_kernel(
 ):  # fmt: skip
     """One tile of keys of one key-value head: the gradients of these keys and values.
 
-    Tiles of weights are transposed, (TILE_K, TILE_Q): so they are left factors of the products that
-    follow, and a left factor may stay in registers.
+    Tiles of weights are transposed, (TILE_K, TILE_Q): so they are left factors of the
+    products that follow, and a left factor may stay in registers.
     """
     tile, kv_head, batch = _program(tl.cdiv(n_key, TILE_K), heads // group)
     first_key = tile * TILE_K
@@ -231,13 +241,14 @@ def _grad_key_value_kernel(
     first = first_key - n_key + n_query
     last = tl.minimum(first + TILE_K, n_query) - 1
     bounds = _loop_bounds(first, last, 0 if CAUSAL else reach, reach, n_query, TILE_Q)
-    # Queries at the near edge, queries that see all these keys, queries at the far edge.
+    # Queries at the near edge, queries that see all keys, queries at the far edge.
     for part in tl.static_range(0 if CAUSAL or window is not None else 1, 3):
-        # One loop over the query heads that share these keys and, in each, over its tiles.
+        # One loop over the query heads that share these keys, and their tiles.
         steps = tl.cdiv(bounds[part + 1] - bounds[part], TILE_Q)
         for step in range(0, group * steps):
             head = kv_head * group + step // steps
-            queries = bounds[part] + step % steps * TILE_Q + tl.arange(0, TILE_Q)  # (TILE_Q,)
+            first_query = bounds[part] + step % steps * TILE_Q
+            queries = first_query + tl.arange(0, TILE_Q)  # (TILE_Q,)
             slope = None
             if alibi_slopes is not None:
                 slope = tl.load(alibi_slopes + batch * heads + head)
@@ -265,14 +276,12 @@ def _grad_key_value_kernel(
 
             # eq-attention-backward
             weights = tl.exp2(scores - lse_tile[None, :] * LOG2_E)  # (TILE_K, TILE_Q)
-            value_sum = tl.dot(
-                weights.to(grad_tile.dtype), grad_tile, value_sum, input_precision="ieee"
-            )
+            low = weights.to(grad_tile.dtype)
+            value_sum = tl.dot(low, grad_tile, value_sum, input_precision="ieee")
             grad_weights = tl.dot(value_tile, grad_tile.T, input_precision="ieee")
             grad_scores = weights * (grad_weights - delta_tile[None, :])
-            key_sum = tl.dot(
-                grad_scores.to(query_tile.dtype), query_tile, key_sum, input_precision="ieee"
-            )
+            low = grad_scores.to(query_tile.dtype)
+            key_sum = tl.dot(low, query_tile, key_sum, input_precision="ieee")
 
     grad_key = _head_of(grad_key, grad_key_strides, batch, kv_head)
     grad_value = _head_of(grad_value, grad_value_strides, batch, kv_head)
@@ -307,7 +316,9 @@ def _grad_query_kernel(
         bias = _head_of(bias, bias_strides, batch, head)
 
     query_tile = _load(query, query_strides, queries, n_query, True, HEAD_DIM, TILE_D)
-    grad_tile = _load(grad_output, grad_output_strides, queries, n_query, True, HEAD_DIM, TILE_D)
+    grad_tile = _load(
+        grad_output, grad_output_strides, queries, n_query, True, HEAD_DIM, TILE_D,
+    )  # fmt: skip
     inside = queries < n_query
     row = (batch * heads + head) * n_query
     lse_tile = tl.load(lse + row + queries, mask=inside, other=float("inf"))
@@ -321,7 +332,9 @@ def _grad_query_kernel(
     for part in tl.static_range(1 if window is None else 0, 3):
         for first_key in range(bounds[part], bounds[part + 1], TILE_K):
             keys = first_key + tl.arange(0, TILE_K)  # (TILE_K,)
-            key_tile = _load(key, key_strides, keys, n_key, part != WHOLE, HEAD_DIM, TILE_D)
+            key_tile = _load(
+                key, key_strides, keys, n_key, part != WHOLE, HEAD_DIM, TILE_D,
+            )  # fmt: skip
             products = tl.dot(query_tile, key_tile.T, input_precision="ieee")
             scores = _scores(
                 products, queries[:, None], keys[None, :], n_query, n_key,
@@ -330,15 +343,19 @@ def _grad_query_kernel(
 
             # eq-attention-backward
             weights = tl.exp2(scores - lse_tile[:, None] * LOG2_E)  # (TILE_Q, TILE_K)
-            value_tile = _load(value, value_strides, keys, n_key, part != WHOLE, HEAD_DIM, TILE_D)
+            value_tile = _load(
+                value, value_strides, keys, n_key, part != WHOLE, HEAD_DIM, TILE_D,
+            )  # fmt: skip
             grad_weights = tl.dot(grad_tile, value_tile.T, input_precision="ieee")
             grad_scores = weights * (grad_weights - delta_tile[:, None])
-            query_sum = tl.dot(
-                grad_scores.to(key_tile.dtype), key_tile, query_sum, input_precision="ieee"
-            )
+            low = grad_scores.to(key_tile.dtype)
+            query_sum = tl.dot(low, key_tile, query_sum, input_precision="ieee")
 
     grad_query = _head_of(grad_query, grad_query_strides, batch, head)
-    _store(grad_query, grad_query_strides, queries, n_query, query_sum * scale, HEAD_DIM, TILE_D)
+    _store(
+        grad_query, grad_query_strides, queries, n_query, query_sum * scale,
+        HEAD_DIM, TILE_D,
+    )  # fmt: skip
 
 
 def forward(
@@ -358,15 +375,15 @@ def forward(
     """Return the output, in the type and layout of ``query``, and the LSE in float32.
 
     Args:
-        query, key, value: float16, bfloat16 or float32, all of one type and device, with any
-            strides; ``heads`` is a multiple of ``kv_heads``.
+        query, key, value: float16, bfloat16 or float32, all of one type and device,
+            with any strides; ``heads`` is a multiple of ``kv_heads``.
         causal, window, scale: as for `lmcourse.attention.attention`.
         bias: added to the scores, with any strides, 0 for a broadcast axis included.
         alibi_slopes: one float32 slope for each head.
 
     Raises:
-        ValueError: the tensors are on the CPU and Triton's interpreter is off, ``head_dim`` is
-            above 256, or the type is another.
+        ValueError: the tensors are on the CPU and Triton's interpreter is off,
+            ``head_dim`` is above 256, or the type is another.
     """
     _check_device(query)
     output = torch.empty_like(query)
@@ -399,13 +416,16 @@ def backward(
     Float[torch.Tensor, "batch kv_heads n_key head_dim"],
     Float[torch.Tensor, "batch kv_heads n_key head_dim"],
 ]:
-    """Return the gradients of ``query``, ``key`` and ``value``, each in its type and layout.
+    """Return the gradients of ``query``, ``key``, ``value``, in their types and layouts.
+
+    Equation: eq-attention-backward
 
     Args:
         grad_output: the gradient of the output, with any strides.
         grad_lse: the gradient of the LSE, or ``None`` where nothing was made of it.
-        query, key, value, causal, window, scale, bias, alibi_slopes: as they went into `forward`.
+        query, key, value: as they went into `forward`.
         output, lse: as they came out of it.
+        causal, window, scale, bias, alibi_slopes: as they went into it.
 
     Raises:
         ValueError: as `forward` does.
@@ -432,10 +452,10 @@ def backward(
     return grad_query, grad_key, grad_value
 
 
-# TILE_Q, TILE_K, num_warps and num_stages by kernel, bytes of an element and the largest TILE_D:
-# the largest tiles with which the compiler, for Hopper, keeps all that a thread needs in its 255
-# registers. Two-byte types run on tensor cores; float32 in full precision does not, and takes more
-# registers for less. No clock chose among them.
+# TILE_Q, TILE_K, num_warps and num_stages by kernel, bytes of an element and the largest
+# TILE_D: large tiles with which the compiler, for Hopper, keeps all that a thread needs
+# in its 255 registers (at 256, nearly all). Two-byte types run on tensor cores; float32
+# in full precision does not, and takes more registers for less. No clock chose them.
 _TILES = {
     ("forward", 2): {64: (128, 128, 8, 3), 128: (128, 64, 8, 3), 256: (128, 32, 8, 2)},
     ("grad_key_value", 2): {64: (64, 128, 8, 2), 128: (32, 128, 8, 2), 256: (16, 64, 8, 2)},
@@ -447,7 +467,7 @@ _TILES = {
 
 
 def tile_sizes(kernel: str, head_dim: int, dtype: torch.dtype) -> dict[str, int]:
-    """Return the sizes of tiles with which a kernel is launched, and its warps and stages.
+    """Return the tile sizes with which a kernel is launched, and its warps and stages.
 
     Args:
         kernel: ``"forward"``, ``"grad_key_value"`` or ``"grad_query"``.
@@ -511,5 +531,5 @@ def _shared(query, key, causal, window, scale, bias, alibi_slopes):
         "bias_strides": None if bias is None else bias.stride(),
         "CAUSAL": causal,
         "HEAD_DIM": head_dim,
-        "enable_fp_fusion": True,  # a * b + c as one instruction, whatever Triton's default is
+        "enable_fp_fusion": True,  # a * b + c as one instruction; defaults differ
     }
