@@ -30,6 +30,7 @@ class Case:
     bias: tuple[int, int, int, int] | None = None  # 1 for each axis that is not broadcast
     minus_inf: bool = False  # the bias removes keys, and all those of the query 3
     alibi: str = ""  # "heads" or "batch"
+    slope: float = 1.0
     layout: str = ""
     magnitude: float = 1.0
     grad_lse: bool = True
@@ -71,6 +72,7 @@ CASES = {
     "bias of -inf": Case(bias=(0, 0, 1, 1), minus_inf=True, n_query=35, n_key=50),
     "alibi": Case(alibi="heads", n_query=35, n_key=50),
     "alibi, causal": Case(batch=2, alibi="batch", n_query=50, n_key=35, causal=True),
+    "alibi upwards": Case(alibi="heads", slope=-50.0, n_query=50, n_key=35),
     "everything": Case(
         batch=2, heads=4, kv_heads=2, n_query=35, n_key=50, head_dim=24, causal=True, window=30,
         bias=(1, 1, 1, 1), minus_inf=True, alibi="batch", layout="length first",
@@ -140,7 +142,8 @@ def inputs(case: Case, device: str = "cpu") -> tuple[dict, dict]:
         bias = bias.expand(shape)
     if case.alibi:
         full = (case.batch if case.alibi == "batch" else 1, case.heads)
-        slopes = normal(*full, dtype="float32").abs().expand(case.batch, case.heads)
+        slopes = case.slope * normal(*full, dtype="float32").abs()
+        slopes = slopes.expand(case.batch, case.heads)
     options = {
         "causal": case.causal,
         "window": case.window,
