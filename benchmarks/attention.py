@@ -25,7 +25,7 @@ from lmcourse.positional import alibi_slopes
 
 HEADS, HEAD_DIM = 12, 64  # GPT-2's
 WINDOW = 256
-CPU_LENGTHS = (128, 512, 1024, 2048, 4096)
+CPU_LENGTHS = (128, 512, 2048, 4096)
 BACKWARD_LENGTHS = (256, 1024)
 CPU_DTYPES = (torch.float32, torch.bfloat16)
 KINDS = {
@@ -121,17 +121,18 @@ def cpu_row(
         return torch.autograd.grad(path(query, key, value), (query, key, value), expected)
 
     run = both_ways if backward else forward_only
-    rounds = 30 if length <= 512 else 8 if length <= 1024 else 4
+    rounds = 20 if length <= 512 else 6 if length <= 1024 else 3
     times = _measure.best_times(
         {name: partial(partial, run, path) for name, path in paths.items()}, rounds=rounds
     )
-    chosen = explain(query, key, value, **options).backend
-    return [
+    row = [
         f"{name_of(dtype)}, {kind}, {length}",
         *(f"{1e3 * times[path]:.2f}" if path in times else "–" for path in CPU_PATHS),
         f"{times['SDPA'] / times['auto']:.2f}",
-        chosen,
+        explain(query, key, value, **options).backend,
     ]
+    print(" | ".join(row), flush=True)
+    return row
 
 
 def cpu_paths(length: int, dtype: torch.dtype, options: dict) -> dict[str, Callable]:

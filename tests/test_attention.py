@@ -31,6 +31,7 @@ OPTIONS = {
     "window": {"window": 5},
     "causal window": {"causal": True, "window": 9},
     "window of one": {"window": 1},
+    "window between": {"window": 25},
     "wide window": {"causal": True, "window": 1000},
     "scale": {"scale": 0.7},
     "negative scale": {"scale": -0.2, "causal": True},
