@@ -60,7 +60,7 @@ CASES = {
     "window, more queries": Case(n_query=77, n_key=35, window=9),
     "window of one": Case(n_query=35, n_key=35, window=1),
     "window of several tiles": Case(n_query=100, n_key=100, window=47, heads=1, kv_heads=1),
-    "window longer than 32 bits": Case(n_query=20, n_key=30, window=2**40),
+    "window longer than 64 bits": Case(n_query=20, n_key=30, window=2**64),
     "window, causal": Case(n_query=61, n_key=61, causal=True, window=7),
     "window, causal, several tiles": Case(n_query=90, n_key=99, causal=True, window=70),
     "window, causal, more queries": Case(n_query=77, n_key=35, causal=True, window=40),

@@ -524,7 +524,7 @@ def _shared(query, key, causal, window, scale, bias, alibi_slopes):
         "n_query": n_query,
         "n_key": n_key,
         "scale": scale,
-        # A longer window is none; and it must fit 32 bits.
+        # A window as long as all is none, and need not fit a register.
         "window": None if window is None or window >= n_query + n_key else window,
         "alibi_slopes": None if alibi_slopes is None else alibi_slopes.contiguous(),
         "bias": bias,
