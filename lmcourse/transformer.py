@@ -283,7 +283,7 @@ class TransformerModel(nn.Module):
         self.causal = causal
         inside = positions if positions in ("rotary", "alibi") else "none"
         with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             self.embedding = nn.Embedding(vocab_size, d_model)
             if positions == "learned":
                 max_length = _arguments.integer("max_length", max_length, at_least=1)

@@ -23,6 +23,8 @@ EXTRAS = PROJECT["optional-dependencies"]
 HEAVY = {"torch", "transformers", "matplotlib", "anywidget", "IPython", "scipy", "pandas"}
 # Modules that commands, the book's build and widgets use; they may load more than numpy.
 NOT_LIGHT = re.compile(r"lmcourse\.(book|widgets|data\.build)\b")
+# Topics whose functions take and give torch's tensors.
+ON_TORCH = re.compile(r"lmcourse\.(attention|positional|transformer|torch_models)\b")
 COMES_WITH = {"traitlets": "anywidget", "sphinx": "jupyter-book"}
 WHO_LOADS_WHAT = """
 import importlib, json, sys
@@ -79,14 +81,20 @@ def test_importing_the_package_loads_neither_numpy_nor_anything_heavy():
 
 
 def test_the_modules_of_formulas_load_nothing_heavy():
-    light = [name for name in public_modules() if not NOT_LIGHT.match(name)]
+    light = [n for n in public_modules() if not (NOT_LIGHT.match(n) or ON_TORCH.match(n))]
     assert len(light) >= 8
     assert loaded_by(light, HEAVY) == {}
 
 
-def test_no_module_loads_torch_until_it_is_used():
-    modules = [name for name in public_modules() if name != "lmcourse.data.build"]
-    assert loaded_by(modules, {"torch", "transformers"}) == {}
+def test_only_topics_on_torch_load_torch_before_it_is_used():
+    others = [n for n in public_modules() if n != "lmcourse.data.build" and not ON_TORCH.match(n)]
+    assert loaded_by(others, {"torch", "transformers"}) == {}
+
+
+def test_only_the_kernels_load_triton():
+    others = [n for n in public_modules() if ON_TORCH.match(n) and "triton" not in n]
+    assert len(others) >= 8
+    assert loaded_by(others, {"triton", "transformers"}) == {}
 
 
 def test_what_loads_heavy_packages_is_named():
@@ -104,6 +112,8 @@ def test_what_a_module_imports_is_declared(path):
         declared += EXTRAS["test"]
     if path.stem.endswith("_numba"):
         declared += EXTRAS["fast"]
+    if path.stem.startswith("triton_"):
+        declared += EXTRAS["gpu"]
     imported = third_party_imports(path.read_text(encoding="utf-8"))
     needed = {canonicalize_name(COMES_WITH.get(name, name)) for name in imported}
     assert needed <= names_of(declared), "missing from pyproject.toml"
@@ -165,6 +175,6 @@ def test_the_lock_installs_anywhere():
     assert "make lock" in text, "the header says how it is recompiled"
 
 
-def test_the_lock_brings_no_gpu_packages():
+def test_the_lock_brings_no_gpu_libraries():
     """The chapters run without a GPU, and CUDA's libraries weigh gigabytes."""
-    assert not [name for name in pins() if name.startswith(("nvidia-", "cuda-", "triton"))]
+    assert not [name for name in pins() if name.startswith(("nvidia-", "cuda-"))]

@@ -60,7 +60,7 @@ def added_to_scores(
     window: int | None,
     bias: Float[torch.Tensor, "*scores"] | None,
     alibi_slopes: Float[torch.Tensor, "*rows heads"] | None,
-) -> Float[torch.Tensor, "*scores"] | None:
+) -> Float[torch.Tensor, "*added"] | None:
     """Return bias, ALiBi and mask as one tensor that is added to the dot products.
 
     Equation: eq-attention-causal, eq-attention-alibi.
