@@ -7,6 +7,7 @@ import pytest
 
 import lmcourse.widgets
 from lmcourse.book import extension
+from tests.attention_views import hostile_view as hostile_attention
 from tests.chromium import OfflinePage
 from tests.embedding_maps import hostile_map
 from tests.gradient_flows import hostile_flow
@@ -63,7 +64,7 @@ def test_a_module_that_the_page_cannot_hold_is_refused(tmp_path, monkeypatch, so
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory) -> Path:
-    views = [hostile_view(), hostile_flow(), hostile_map()]
+    views = [hostile_view(), hostile_flow(), hostile_map(), hostile_attention()]
     return build_book(tmp_path_factory.mktemp("book"), {"all": views})
 
 
@@ -81,6 +82,7 @@ def test_a_page_of_all_kinds_holds_the_shared_part_once(browser, book):
             "Next-token sampler",
             "Gradient flow in an RNN and a GRU",
             "A map of word vectors",
+            "Attention weights",
         ]
 
 

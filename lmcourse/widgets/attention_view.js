@@ -38,15 +38,15 @@ function readAttention(model) {
   };
 }
 
-/** One head's weights, row by row: the squares of its codes, divided by their sum. */
+// The weight that each code stands for.
+const WEIGHTS = range(0, 255, 255).map((root) => root * root);
+
+/** One head's weights, row by row. */
 function weightsOf({ codes, starts, seen, queries, keys, heads }, layer, head) {
   const weights = new Float64Array(queries * keys);
   const start = (layer * heads + head) * starts[queries];
   for (let i = 0; i < queries; i++) {
-    const from = start + starts[i];
-    let sum = 0;
-    for (let j = 0; j < seen[i]; j++) sum += codes[from + j] ** 2;
-    for (let j = 0; j < seen[i]; j++) weights[i * keys + j] = codes[from + j] ** 2 / (sum || 1);
+    for (let j = 0; j < seen[i]; j++) weights[i * keys + j] = WEIGHTS[codes[start + starts[i] + j]];
   }
   return weights;
 }
@@ -67,11 +67,14 @@ function choose(data, layer, head) {
   }
   const owner = new Uint16Array(data.queries * data.keys);
   const top = maps[0].weights.slice();
-  maps.forEach(({ weights }, index) => {
+  for (let index = 1; index < maps.length; index++) {
+    const { weights } = maps[index];
     for (let cell = 0; cell < top.length; cell++) {
-      if (weights[cell] > top[cell]) [top[cell], owner[cell]] = [weights[cell], index];
+      if (weights[cell] <= top[cell]) continue;
+      top[cell] = weights[cell];
+      owner[cell] = index;
     }
-  });
+  }
   return { layer, head, maps, top, owner };
 }
 
@@ -96,7 +99,7 @@ function strongest({ keys }, maps, [queryFrom, queryTo], [keyFrom, keyTo], count
 }
 
 const attendedTo = (data, maps, query, count) =>
-  strongest(data, maps, [query, query], [0, data.keys - 1], count);
+  strongest(data, maps, [query, query], [0, data.seen[query] - 1], count);
 
 const attendingTo = (data, maps, key, count) =>
   strongest(data, maps, [0, data.queries - 1], [key, key], count);
@@ -230,20 +233,21 @@ function coloursOf(node) {
   );
 }
 
+/** Colours as an image has them, one number a pixel. */
+const packed = (ramp) =>
+  new Uint32Array(Uint8Array.from(ramp.flatMap((colour) => [...colour, 255])).buffer);
+
 /** A canvas of one pixel a weight; what a query does not see is left out. */
 function pictureOf({ queries, keys, seen }, { head, maps, top, owner }, { shades, ofHeads }) {
   const canvas = element("canvas", { width: keys, height: queries });
   const g = canvas.getContext("2d");
   const image = g.createImageData(keys, queries);
-  const ramps = maps.map((map) => (head === ALL ? ofHeads[map.head % ofHeads.length] : shades));
+  const pixels = new Uint32Array(image.data.buffer);
+  const ramps = head === ALL ? ofHeads.map(packed) : [packed(shades)];
   for (let i = 0; i < queries; i++) {
-    for (let j = 0; j < seen[i]; j++) {
-      const cell = i * keys + j;
-      const [red, green, blue] = ramps[owner[cell]][level(top[cell])];
-      image.data[4 * cell] = red;
-      image.data[4 * cell + 1] = green;
-      image.data[4 * cell + 2] = blue;
-      image.data[4 * cell + 3] = 255;
+    for (let cell = i * keys; cell < i * keys + seen[i]; cell++) {
+      const ramp = head === ALL ? ramps[maps[owner[cell]].head % ramps.length] : ramps[0];
+      pixels[cell] = ramp[level(top[cell])];
     }
   }
   g.putImageData(image, 0, 0);
@@ -470,7 +474,8 @@ function drawLens(g, { data, picture, shown: [query, key], colours }, layout) {
 
 const LARGEST_PITCH = 26;
 const TALLEST = 540;
-const FAINTEST = 0.004; // weights below are not drawn
+const FAINTEST = 1e-3; // weights below are not drawn
+const WIDTHS = 24; // that arcs come in
 const ARCS_OF_A_QUERY = 3; // while nothing is looked at
 const LABELLED_ARCS = 12; // the strongest of a long text, where not every token has a label
 
@@ -484,69 +489,86 @@ function layoutOfArcs({ queries, keys }, labels, width) {
   return { left, right, top, pitches, bottom: top + span, height: top + span + LEGEND_HEIGHT };
 }
 
-/** The connections that are drawn as arcs, and each one's colour. */
+/** The connections that are drawn as arcs, weakest first, and how each is drawn. */
 function connections({ data, choice: { head, maps }, shown: [query, key], colours }) {
   const { queries, keys } = data;
-  const colourOf = (one, colour) => (head === ALL ? colourOfHead(one.head) : colours[colour]);
-  const coloured = (found, colour) =>
-    found.map((one) => ({ ...one, colour: colourOf(one, colour) }));
+  const styled = (found, colour) =>
+    found.map((one) =>
+      head === ALL
+        ? { ...one, stroke: colourOfHead(one.head), dash: dashOfHead(one.head) }
+        : { ...one, stroke: colours[colour], dash: [] },
+    );
+  const byWeight = (arcs) => arcs.sort((a, b) => a.weight - b.weight);
   if (query === null && key === null) {
     const count = head === ALL ? 1 : ARCS_OF_A_QUERY;
-    return maps.flatMap((map) =>
-      range(0, queries - 1).flatMap((i) => coloured(attendedTo(data, [map], i, count), "blue")),
+    const ofQuery = (i) => maps.flatMap((map) => attendedTo(data, [map], i, count));
+    return byWeight(styled(range(0, queries - 1).flatMap(ofQuery), "blue"));
+  }
+  const arcsFrom = (i) => range(0, keys - 1).map((j) => [i, j]);
+  const arcsTo = (j) => range(0, queries - 1).map((i) => [i, j]);
+  const drawn = (places) =>
+    maps.flatMap(({ head: one, weights }) =>
+      places
+        .map(([i, j]) => ({ query: i, key: j, head: one, weight: weights[i * keys + j] }))
+        .filter(({ weight }) => weight > FAINTEST),
     );
+  const to = key === null ? [] : styled(drawn(arcsTo(key)), "orange");
+  return byWeight([...to, ...(query === null ? [] : styled(drawn(arcsFrom(query)), "blue"))]);
+}
+
+/** Arcs that look alike, put together: a browser draws few paths faster than many. */
+function strokesOf(arcs, curveOf) {
+  const strokes = new Map();
+  for (const arc of arcs) {
+    const strength = Math.ceil(WIDTHS * Math.sqrt(arc.weight)) / WIDTHS;
+    const alike = `${arc.stroke} ${arc.dash} ${strength}`;
+    if (!strokes.has(alike)) strokes.set(alike, { ...arc, strength, d: "" });
+    strokes.get(alike).d += curveOf(arc);
   }
-  const found = { query: [], key: [] };
-  for (const { head: one, weights } of maps) {
-    const visit = (side, i, j) => {
-      const weight = weights[i * keys + j];
-      if (weight > FAINTEST) found[side].push({ query: i, key: j, head: one, weight });
-    };
-    if (query !== null) for (let j = 0; j < keys; j++) visit("query", query, j);
-    if (key !== null) for (let i = 0; i < queries; i++) visit("key", i, key);
-  }
-  return [...coloured(found.key, "orange"), ...coloured(found.query, "blue")];
+  return [...strokes.values()];
 }
 
 function drawArcs(pen, scene, layout) {
-  const { data, labels, shown, matches, colours } = scene;
+  const { data, labels, choice, shown, matches, colours } = scene;
   const { left, right, top, pitches } = layout;
-  const [query, key] = shown;
   const middle = (left + right) / 2;
-  const arcs = connections(scene).sort((a, b) => a.weight - b.weight);
   const yOf = (side, i) => top + (i + 0.5) * pitches[side];
-  const small = { fill: colours.muted, size: 11 };
-  pen.text("query", left - 8, top - 10, { ...small, anchor: "end" });
-  pen.text("key", right + 8, top - 10, small);
-  for (const arc of arcs) {
-    // Side by side, where several heads have the same connection.
-    const beside = scene.choice.head === ALL ? arc.head - (scene.choice.maps.length - 1) / 2 : 0;
-    const [from, to] = ["query", "key"].map(
-      (side) => yOf(side, arc[side]) + beside * Math.min(2.5, (0.8 * pitches[side]) / data.heads),
+  // Side by side, where several heads have the same connection.
+  const beside = (side, head) =>
+    choice.head === ALL
+      ? (head - (data.heads - 1) / 2) * Math.min(2.5, (0.8 * pitches[side]) / data.heads)
+      : 0;
+
+  function curveOf({ head, ...arc }) {
+    const [from, to] = ["query", "key"].map((side) =>
+      (yOf(side, arc[side]) + beside(side, head)).toFixed(1),
     );
-    pen.path(`M${left} ${from}C${middle} ${from} ${middle} ${to} ${right} ${to}`, {
-      stroke: arc.colour,
-      width: 0.75 + 3.25 * arc.weight,
-      opacity: 0.12 + 0.88 * Math.sqrt(arc.weight),
-      dash: scene.choice.head === ALL ? dashOfHead(arc.head) : [],
-    });
+    return `M${left} ${from}C${middle} ${from} ${middle} ${to} ${right} ${to}`;
   }
-  const looked = query !== null || key !== null;
-  const ends = looked ? arcs.slice(-LABELLED_ARCS).reverse() : [];
-  for (const side of ["query", "key"]) {
-    const focus = side === "query" ? query : key;
-    const tokens = side === "query" ? labels.queries : labels.keys;
-    const found = side === "query" ? matches.queries : matches.keys;
-    const strong = ends.map((arc) => arc[side]);
-    const important = [...(focus === null ? [] : [focus]), ...found, ...strong];
-    const [x, anchor] = side === "query" ? [left - 8, "end"] : [right + 8, "start"];
-    for (const i of labelled(tokens.length, pitches[side], important)) {
-      const colour = side === "query" ? "blue" : "orange";
-      const style = styleOfLabel(i === focus, found.includes(i), colour, colours);
-      if (strong.includes(i) && i !== focus) style.fill = colours.ink;
+
+  const arcs = connections(scene);
+  for (const { d, stroke, dash, strength } of strokesOf(arcs, curveOf)) {
+    const [width, opacity] = [0.75 + 3.25 * strength ** 2, 0.12 + 0.88 * strength];
+    pen.path(d, { stroke, dash, width, opacity });
+  }
+
+  const looked = shown.some((place) => place !== null);
+  const strongest = looked ? arcs.slice(-LABELLED_ARCS).reverse() : [];
+  const columns = [
+    { side: "query", colour: "blue", x: left - 8, anchor: "end", tokens: labels.queries },
+    { side: "key", colour: "orange", x: right + 8, anchor: "start", tokens: labels.keys },
+  ];
+  columns.forEach(({ side, colour, x, anchor, tokens }, column) => {
+    const found = [matches.queries, matches.keys][column];
+    const ends = strongest.map((arc) => arc[side]);
+    const focus = shown[column] === null ? [] : [shown[column]];
+    pen.text(side, x, top - 10, { fill: colours.muted, size: 11, anchor });
+    for (const i of labelled(tokens.length, pitches[side], [...focus, ...found, ...ends])) {
+      const style = styleOfLabel(focus.includes(i), found.includes(i), colour, colours);
+      if (ends.includes(i) && !focus.includes(i)) style.fill = colours.ink;
       pen.text(tokens[i].words, x, yOf(side, i) + 4, { ...style, anchor });
     }
-  }
+  });
 }
 
 // --- The legend and files --------------------------------------------------------------------
@@ -569,7 +591,7 @@ function drawLegend(pen, { choice, view, palette, colours, width }, y) {
     const x = left + (i * length) / 64;
     pen.path(box(x, y + 12, length / 64 + 0.5, 8), { fill: css(palette.shades[4 * i + 2]) });
   });
-  for (const weight of [0, 0.01, 0.1, 0.25, 0.5, 1]) {
+  for (const weight of [0, 0.05, 0.25, 0.5, 1]) {
     const x = left + length * Math.sqrt(weight);
     pen.text(String(weight), x, y + 32, { ...text, anchor: "middle" });
   }
@@ -707,11 +729,11 @@ function thumbnail({ codes, starts, seen, queries, keys, heads }, layer, head) {
   return { rows, columns, largest };
 }
 
-function pictureOfThumbnail({ rows, columns, largest }, shades) {
+function pictureOfThumbnail({ rows, columns, largest }, colours) {
   const canvas = element("canvas", { width: columns, height: rows });
   const g = canvas.getContext("2d");
   const image = g.createImageData(columns, rows);
-  largest.forEach((code, cell) => image.data.set([...shades[code], 255], 4 * cell));
+  new Uint32Array(image.data.buffer).set(Uint32Array.from(largest, (code) => colours[code]));
   g.putImageData(image, 0, 0);
   return canvas;
 }
@@ -767,6 +789,7 @@ function headGrid(data, onChoose) {
     const style = { fill: colours.muted, size: 10, anchor: "middle" };
     const step = Math.ceil(14 / (size + gap));
     const place = (i) => GUTTER + i * (size + gap);
+    const pixels = packed(shades);
     range(0, heads - 1).forEach((head) => {
       if (head % step === 0) numbered.text(String(head), place(head) + size / 2, 11, style);
     });
@@ -775,7 +798,7 @@ function headGrid(data, onChoose) {
       if (layer % step === 0) numbered.text(String(layer), GUTTER / 2 - 1, middle, style);
       ofLayer.forEach((picture, head) => {
         g.imageSmoothingEnabled = picture.columns > size * window.devicePixelRatio;
-        g.drawImage(pictureOfThumbnail(picture, shades), place(head), place(layer), size, size);
+        g.drawImage(pictureOfThumbnail(picture, pixels), place(head), place(layer), size, size);
       });
     });
   }
@@ -880,7 +903,7 @@ function tableOfConnections(kind) {
     header.forEach((name, i) => (head.children[i].textContent = name));
     rows.forEach(({ cells, node: row }, i) => {
       const texts = found[i] ?? [];
-      row.classList.toggle("lmc-empty", texts.length === 0);
+      row.hidden = texts.length === 0;
       cells.forEach((cell, k) => {
         cell.hidden = k >= header.length;
         cell.textContent = texts[k] ?? "";
@@ -1102,13 +1125,14 @@ function render({ model, el }) {
       return;
     }
     const fill = (side, words, tokens, best, other) => {
+      const nothing = best.length === 0 ? " nothing" : "";
       const rows = best.map((one) => [
         nameOf(tokens, one[other]),
         String(one[other]),
         weightText(one.weight),
         ...lastOf(one),
       ]);
-      lists[side].fill(words, [other, "position", "weight", ...last], rows);
+      lists[side].fill(words + nothing, [other, "position", "weight", ...last], rows);
     };
     lists.query.node.hidden = query === null;
     lists.key.node.hidden = key === null;
