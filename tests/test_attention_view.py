@@ -493,6 +493,7 @@ VIEWS = {
     ],
     "cross": [cross_view(head=2), cross_view(view="arcs", head="all", focus=(3, None))],
     "long": [long_view(128, head=3, focus=(100, 90))],
+    "many": [AttentionView(random_weights(1, 40, 3, 3), list("abc"))],
     "hostile": [hostile_view(), hostile_view(view="arcs", head="all", focus=0)],
 }
 
@@ -1194,6 +1195,20 @@ def test_the_picture_follows_the_windows_width(browser, book):
         page.set_viewport_size(PHONE["viewport"])
         page.wait_for_function("document.querySelector('.lmc-frame canvas').clientWidth < 360")
         assert any("→" in words for words, _ in shown.hover_all(random_points(20)))
+
+
+@pytest.mark.browser
+def test_more_heads_than_fit_scroll(browser, book):
+    with opened(browser, book / "many.html", **PHONE) as page:
+        shown = Attention(page)
+        shown.heads.focus()
+        for key, head in (("End", 39), ("ArrowLeft", 38), ("Home", 0), ("ArrowRight", 1)):
+            page.keyboard.press(key)
+            assert shown.head_shown() == [f"layer 0, head {head}"]
+            cell = shown.heads.locator("[aria-selected=true]").bounding_box()
+            box = shown.root.locator(".lmc-heads").bounding_box()
+            assert box["x"] <= cell["x"]
+            assert cell["x"] + cell["width"] <= box["x"] + box["width"]
 
 
 @pytest.mark.browser

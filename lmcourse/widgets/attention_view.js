@@ -358,12 +358,17 @@ function widthOf(words) {
   return ruler.measureText(words).width;
 }
 
+/** Words, cut where they would take more than so many pixels. */
+function fitted(words, pixels) {
+  if (widthOf(words) <= pixels) return words;
+  const letters = [...words].slice(0, 2 * pixels);
+  while (letters.length > 1 && widthOf(`${letters.join("")}…`) > pixels) letters.pop();
+  return `${letters.join("")}…`;
+}
+
 /** A token as a label, and the pixels it takes. */
 function labelOf(token) {
-  const letters = [...visible(token)].slice(0, 40);
-  let [words, count] = [letters.join(""), letters.length];
-  while (count > 1 && widthOf(words) > LONGEST_LABEL)
-    words = `${letters.slice(0, --count).join("")}…`;
+  const words = fitted(visible(token), LONGEST_LABEL);
   return { words, width: widthOf(words) };
 }
 
@@ -626,9 +631,10 @@ function figureOf(data, labels, choice, view, shown, matches) {
   const looked = shown.some((place) => place !== null);
   const name = `Layer ${choice.layer}, ${headName(choice.head)}`;
   const title = looked ? `${name}: ${reading(data, choice, shown)}` : name;
+  const longest = (scene.width * 12) / 15; // the title's letters are larger than a label's
 
   function draw(pen) {
-    pen.text(title, side, 26, { fill: ink, weight: 700, size: 14 });
+    pen.text(fitted(title, longest), side, 26, { fill: ink, weight: 700, size: 14 });
     pen.moved(side, top, () => drawView(pen, scene, layout));
     const [first, second] = describe(data, choice).split(/(?<=\.) (?=Weights)/);
     pen.text(first, side, bottom + 20, { fill: muted });
@@ -773,6 +779,10 @@ function headGrid(data, onChoose) {
     );
     const active = rows[layer][typeof head === "number" ? head : 0];
     grid.setAttribute("aria-activedescendant", active.id);
+    const left = GUTTER + active.offsetLeft;
+    const right = left + active.offsetWidth + EDGE;
+    if (left - EDGE < node.scrollLeft) node.scrollLeft = left - GUTTER;
+    if (right > node.scrollLeft + node.clientWidth) node.scrollLeft = right - node.clientWidth;
   }
 
   function paint({ shades }, colours) {
@@ -1067,6 +1077,10 @@ function render({ model, el }) {
     });
   const queryText = textOf("query", data.self ? "Tokens" : "Query tokens", data.tokens);
   const keyText = data.self ? queryText : textOf("key", "Key tokens", data.keyTokens);
+  if (!data.self) {
+    queryText.node.dataset.name = "query";
+    keyText.node.dataset.name = "key";
+  }
   const canvas = element("canvas", { role: "img" });
   const hint = element("p", { class: "lmc-note", id: newId() }, HINT);
   const frame = element(
@@ -1292,7 +1306,9 @@ function render({ model, el }) {
 
   const resized = new ResizeObserver(paint);
   resized.observe(frame);
-  const themed = new MutationObserver(() => requestAnimationFrame(paint));
+  // Hosts change these elements for other reasons, too.
+  const recolour = () => JSON.stringify(coloursOf(root)) !== JSON.stringify(colours) && paint();
+  const themed = new MutationObserver(() => requestAnimationFrame(recolour));
   for (const node of [document.documentElement, document.body]) {
     themed.observe(node, { attributes: true });
   }
