@@ -1,5 +1,8 @@
 import itertools
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from transformers.models.llama.modeling_llama import eager_attention_forward
 from lmcourse.attention import attention, attention_weights, dispatch, explain
 from lmcourse.attention.operator import attention_operator
 from lmcourse.attention.tiled import TILE_Q, tiles
+from tests.notebooks import ROOT
 
 BACKENDS = ("reference", "tiled", "sdpa")
 INF = float("inf")
@@ -327,6 +331,53 @@ def test_low_precision_is_as_exact_as_plain_torch(backend, options, dtype):
         assert error(ours, wanted) <= 2 * error(plain, wanted) + ulp, what
 
 
+@pytest.mark.parametrize("backend", ["tiled", "sdpa"])
+def test_gradients_of_large_low_precision_scores_are_as_exact_as_torchs(backend):
+    query, key, value = tensors((2, 2, 200, 200, 32), torch.bfloat16, batch=1)
+    query *= 32
+    grad = torch.randn(query.shape, generator=torch.Generator().manual_seed(3))
+
+    def gradients(function, dtype):
+        inputs = [t.to(dtype).clone().requires_grad_() for t in (query, key, value)]
+        return torch.autograd.grad(function(*inputs), inputs, grad.to(dtype))
+
+    def sdpa(*inputs):
+        return functional.scaled_dot_product_attention(*inputs, is_causal=True)
+
+    def ours(*inputs):
+        return attention(*inputs, causal=True, backend=backend)
+
+    exact = gradients(sdpa, torch.float64)
+    for mine, theirs, wanted in zip(
+        gradients(ours, torch.bfloat16), gradients(sdpa, torch.bfloat16), exact, strict=True
+    ):
+        assert (mine - wanted).norm() <= 1.5 * (theirs - wanted).norm()
+
+
+def test_slopes_keep_the_precision_of_float64():
+    query, key, value = tensors((2, 2, 8, 2000, 4))
+    options = {"alibi_slopes": torch.tensor([1 / 3, 0.1], dtype=torch.float64)}
+    torch.testing.assert_close(
+        attention(query, key, value, **options, backend="tiled"),
+        attention(query, key, value, **options, backend="reference"),
+        rtol=0,
+        atol=1e-12,
+    )
+
+
+def test_the_kernels_run_through_attention():
+    pytest.importorskip("triton", reason="not run here: needs Triton")
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.kernels_through_attention"],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+
+
 def naive(
     query, key, value, *, causal=False, window=None, scale=None, bias=None, alibi_slopes=None
 ):
@@ -425,6 +476,13 @@ def operator_arguments(*, bias=None, window=None, slopes=None):
 )
 def test_torch_checks_the_operator(options):
     torch.library.opcheck(attention_operator, operator_arguments(**options))
+
+
+def test_torch_checks_the_operator_on_heads_that_lie_side_by_side():
+    query, key, value, *options = operator_arguments()
+    swapped = (t.detach().transpose(1, 2).contiguous().transpose(1, 2) for t in (query, key, value))
+    inputs = [tensor.requires_grad_() for tensor in swapped]
+    torch.library.opcheck(attention_operator, (*inputs, *options))
 
 
 def test_torch_checks_the_operator_of_the_gradient():

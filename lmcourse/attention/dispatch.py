@@ -161,7 +161,10 @@ def _checked(query, key, value, causal, window, scale, bias, alibi_slopes, retur
     for name, flag in (("causal", causal), ("return_lse", return_lse)):
         if not isinstance(flag, bool):
             raise TypeError(f"{name} must be True or False, got {flag!r}")
-    scale = head_dim**-0.5 if scale is None else _arguments.number("scale", scale)
+    if scale is None:
+        scale = head_dim**-0.5
+    elif not torch.compiler.is_compiling():  # there it is a symbol, which no check can look at
+        scale = _arguments.number("scale", scale)
     if bias is not None:
         bias = _expanded("bias", bias, query, key, ("batch", "heads", "n_query", "n_key"))
     if alibi_slopes is not None:
@@ -324,6 +327,8 @@ def _why_not_triton(call: _Call) -> str | None:
         )
     if call.query.dtype == torch.float64:
         return "the Triton kernels have no float64"
+    if device.type != "cuda" and call.query.dtype == torch.bfloat16:
+        return "Triton's interpreter multiplies bfloat16 wrongly"
     if head_dim > MAX_TRITON_HEAD_DIM:
         return f"the Triton kernels go up to a head_dim of {MAX_TRITON_HEAD_DIM}, got {head_dim}"
     return None
@@ -382,7 +387,9 @@ def _run_sdpa(call: _Call) -> tuple[torch.Tensor, torch.Tensor | None]:
 
 
 def _run_operator(call: _Call, backend: str) -> tuple[torch.Tensor, torch.Tensor]:
-    slopes = None if call.alibi_slopes is None else call.alibi_slopes.float()
+    slopes = call.alibi_slopes
+    if slopes is not None:
+        slopes = slopes.to(accumulation_dtype(call.query.dtype))
     return attention_operator(
         call.query,
         call.key,

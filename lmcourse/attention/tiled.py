@@ -134,13 +134,15 @@ def backward(
             for rows in (query_, grad_output, lse[..., None], delta[..., None])
         )
         k, v = key_[:, keys], value_[:, keys]
-        scores = torch.baddbmm(q.new_empty(1, 1, 1), q, k.mT, beta=0, alpha=scale) - row_lse
+        # Both differences cancel, so their products are made as exactly as LSE and delta were.
+        scores = scale * (q.to(lse.dtype) @ k.to(lse.dtype).mT) - row_lse
+        grad_scores = do.to(lse.dtype) @ v.to(lse.dtype).mT - row_delta
         if added is not None:
             shape = (*key.shape[:2], *scores.shape[1:])
             scores = (scores.view(shape) + _fold(added, group)).flatten(0, 1)
         weights = scores.exp_()
         grad_value[:, keys] += weights.to(dtype).mT @ do
-        grad_scores = ((do @ v.mT - row_delta) * weights).to(dtype)
+        grad_scores = (grad_scores * weights).to(dtype)
         grad_q = _unfold((grad_scores @ k).unflatten(0, key.shape[:2]), group)
         grad_query[:, :, queries] = grad_q * scale
         grad_key[:, keys] += grad_scores.mT @ q

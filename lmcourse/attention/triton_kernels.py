@@ -372,7 +372,7 @@ def forward(
     Float[torch.Tensor, "batch heads n_query head_dim"],
     Float[torch.Tensor, "batch heads n_query"],
 ]:
-    """Return the output, in the type and layout of ``query``, and the LSE in float32.
+    """Return the output, in the type of ``query``, and the LSE in float32; both contiguous.
 
     Args:
         query, key, value: float16, bfloat16 or float32, all of one type and device,
@@ -386,7 +386,7 @@ def forward(
             ``head_dim`` is above 256, or the type is another.
     """
     _check_device(query)
-    output = torch.empty_like(query)
+    output = query.new_empty(query.shape)
     lse = query.new_empty(query.shape[:3], dtype=torch.float32)
     tiles = tile_sizes("forward", query.shape[-1], query.dtype)
     with torch.cuda.device_of(query):
@@ -437,7 +437,7 @@ def backward(
         delta -= grad_lse
     # exp(s - inf) = 0 are the weights of a query that saw no key.
     lse = lse.masked_fill(lse == -math.inf, math.inf).contiguous()
-    grad_query, grad_key, grad_value = map(torch.empty_like, (query, key, value))
+    grad_query, grad_key, grad_value = (t.new_empty(t.shape) for t in (query, key, value))
     inputs = *_with_strides(query, key, value, grad_output), lse, delta
     shared = _shared(query, key, causal, window, scale, bias, alibi_slopes)
     with torch.cuda.device_of(query):
