@@ -941,10 +941,11 @@ function render({ model, el }) {
   const data = readAttention(model);
   const labels = { queries: data.tokens.map(labelOf), keys: data.keyTokens.map(labelOf) };
   let choice = choose(data, model.get("layer"), model.get("head"));
-  let [colours, palette, picture] = [null, null, null];
+  let [colours, palette, picture] = [null, null, null]; // made when they are first needed
   let hovered = null;
   let matches = { queries: [], keys: [] };
   let current = null; // the layout of what is drawn
+  let painted = null; // the width that the pictures are painted for
   const focus = () => model.get("focus") ?? [null, null];
   const shown = () => hovered ?? focus();
 
@@ -1112,6 +1113,7 @@ function render({ model, el }) {
   function drawCanvas() {
     const width = frame.clientWidth;
     if (width === 0 || colours === null) return; // not in the page yet
+    if (model.get("view") === "matrix") picture ??= pictureOf(data, choice, palette);
     const scene = { ...sceneOf(), width };
     current = layoutOf(scene, width);
     const g = sized(canvas, width, Math.ceil(current.height));
@@ -1184,7 +1186,7 @@ function render({ model, el }) {
     const [layer, head, view] = ["layer", "head", "view"].map((trait) => model.get(trait));
     if (choice.layer !== layer || choice.head !== head) {
       choice = choose(data, layer, head);
-      picture = palette && pictureOf(data, choice, palette);
+      picture = null;
     }
     layerChoice.fill(layer);
     headChoice.fill(head);
@@ -1207,9 +1209,10 @@ function render({ model, el }) {
 
   /** Take the page's colours, which change with its theme, and paint everything. */
   function paint() {
+    painted = frame.clientWidth;
     colours = coloursOf(root);
     palette = ramps(colours);
-    picture = pictureOf(data, choice, palette);
+    picture = null;
     heads.paint(palette, colours);
     drawCanvas();
   }
@@ -1304,7 +1307,8 @@ function render({ model, el }) {
   el.replaceChildren(root);
   update();
 
-  const resized = new ResizeObserver(paint);
+  // The frame's height changes with the view.
+  const resized = new ResizeObserver(() => frame.clientWidth !== painted && paint());
   resized.observe(frame);
   // Hosts change these elements for other reasons, too.
   const recolour = () => JSON.stringify(coloursOf(root)) !== JSON.stringify(colours) && paint();
