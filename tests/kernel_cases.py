@@ -60,7 +60,7 @@ CASES = {
     "window, more queries": Case(n_query=77, n_key=35, window=9),
     "window of one": Case(n_query=35, n_key=35, window=1),
     "window of several tiles": Case(n_query=100, n_key=100, window=47, heads=1, kv_heads=1),
-    "window longer than 64 bits": Case(n_query=20, n_key=30, window=2**64),
+    "window of 65 bits": Case(n_query=20, n_key=30, window=2**64),
     "window, causal": Case(n_query=61, n_key=61, causal=True, window=7),
     "window, causal, several tiles": Case(n_query=90, n_key=99, causal=True, window=70),
     "window, causal, more queries": Case(n_query=77, n_key=35, causal=True, window=40),
@@ -70,7 +70,7 @@ CASES = {
     "bias, the same for all queries": Case(batch=2, bias=(1, 0, 0, 1), n_query=21, n_key=35),
     "bias, the same for all keys": Case(bias=(0, 1, 1, 0), n_query=21, n_key=35, causal=True),
     "bias of -inf": Case(bias=(0, 0, 1, 1), minus_inf=True, n_query=35, n_key=50),
-    "alibi": Case(alibi="heads", n_query=35, n_key=50),
+    "alibi": Case(batch=2, alibi="heads", n_query=35, n_key=50),
     "alibi, causal": Case(batch=2, alibi="batch", n_query=50, n_key=35, causal=True),
     "alibi upwards": Case(alibi="heads", slope=-50.0, n_query=50, n_key=35),
     "everything": Case(
@@ -83,7 +83,7 @@ CASES = {
     "scale below 0": Case(scale=-0.4, window=9),
     "head_dim 3": Case(head_dim=3),
     "head_dim 64": Case(head_dim=64, causal=True),
-    "head_dim 80": Case(head_dim=80, n_query=35, n_key=50),
+    "head_dim 80": Case(head_dim=80, n_query=35, n_key=50, layout="among NaN"),
     "length first": Case(batch=2, layout="length first", head_dim=40, causal=True),
     "every second number": Case(layout="every second number", head_dim=24),
     "expanded": Case(batch=2, layout="expanded", n_query=21),
@@ -103,6 +103,11 @@ def laid_out(tensor: torch.Tensor, layout: str) -> torch.Tensor:
         return tensor.transpose(1, 2).contiguous().transpose(1, 2)
     if layout == "every second number":
         return tensor.repeat_interleave(2, -1)[..., ::2]
+    if layout == "among NaN":  # nothing beyond a row's end, or the last row, may be read
+        batch, heads, length, width = tensor.shape
+        larger = tensor.new_full((batch, heads, length + 50, 2 * width), math.nan)
+        larger[:, :, :length, :width] = tensor
+        return larger[:, :, :length, :width]
     if layout == "expanded":
         return tensor[:1, :1].expand(tensor.shape)
     if layout == "beyond 2**31":  # untouched memory is not taken
@@ -170,7 +175,7 @@ def whole_matrix(query, key, value, *, causal, window, scale, bias, alibi_slopes
     if causal:
         seen &= distance >= 0
     if window is not None:
-        seen &= distance.abs() < window
+        seen &= distance.abs() < min(window, 2**63 - 1)  # which torch can compare
     scores = scores.masked_fill(~seen, -math.inf)
     some = (scores > -math.inf).any(-1, keepdim=True)
     scores = torch.where(some, scores, 0.0)  # else softmax is NaN
