@@ -416,7 +416,7 @@ def backward(
     Float[torch.Tensor, "batch kv_heads n_key head_dim"],
     Float[torch.Tensor, "batch kv_heads n_key head_dim"],
 ]:
-    """Return the gradients of ``query``, ``key``, ``value``, in their types and layouts.
+    """Return the gradients of ``query``, ``key`` and ``value``, contiguous, in their types.
 
     Equation: eq-attention-backward
 
