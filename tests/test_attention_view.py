@@ -1279,6 +1279,8 @@ def test_live_in_jupyterlab(browser, lab):
         # Keys are the widget's: in a notebook, "b" adds a cell, "0 0" restarts the kernel.
         cells = page.locator(".jp-Notebook .jp-CodeCell").count()
         for place in (shown.frame, shown.heads, shown.text()):
+            notebook.command("notebook:enter-command-mode")
+            page.wait_for_selector(".jp-Notebook.jp-mod-commandMode")
             place.focus()
             for key in ("ArrowDown", "0", "0", "b", "Home", "Escape"):
                 page.keyboard.press(key)
