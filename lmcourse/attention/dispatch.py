@@ -349,20 +349,17 @@ def _run_reference(call: _Call) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _run_sdpa(call: _Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Call torch's function, with what it has no option for written into a mask."""
-    query, key, value, n_key = call.query, call.key, call.value, call.key.shape[2]
+    query, key, value = call.query, call.key, call.value
+    n_query, n_key = query.shape[2], key.shape[2]
     lse = _run_reference(call)[1] if call.return_lse else None  # torch's function gives none
+    others = any(x is not None for x in (call.window, call.bias, call.alibi_slopes))
     # torch's own causal mask starts at the first query and key, and a scale below 0 spoils it.
-    others = (call.window, call.bias, call.alibi_slopes)
-    is_causal = (
-        call.causal
-        and query.shape[2] == n_key
-        and call.scale > 0
-        and all(other is None for other in others)
-    )
+    is_causal = call.causal and n_query == n_key and call.scale > 0 and not others
+    sees_all = not call.causal or n_query == 1 <= n_key
     mask = None
-    if not is_causal:
+    if others or not (is_causal or sees_all):
         mask = added_to_scores(
-            relative_positions(query.shape[2], n_key, device=query.device),
+            relative_positions(n_query, n_key, device=query.device),
             accumulation_dtype(query.dtype),
             causal=call.causal,
             window=call.window,
@@ -370,7 +367,7 @@ def _run_sdpa(call: _Call) -> tuple[torch.Tensor, torch.Tensor | None]:
             alibi_slopes=call.alibi_slopes,
         )
     blind = None
-    if mask is not None and (call.bias is not None or query.shape[2] > n_key):
+    if mask is not None and (call.bias is not None or n_query > n_key):
         # A row of -inf alone would give NaN, here or in its gradient: see all, then blank it.
         blind = (mask == -torch.inf).all(-1, keepdim=True)
         mask = mask.masked_fill(blind, 0.0)
