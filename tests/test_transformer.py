@@ -1,6 +1,7 @@
 """Multi-head attention, the block and the model against torch's, and what a model may not know."""
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -634,3 +635,27 @@ def test_wrong_ids(method, ids, error, words):
     with pytest.raises(error) as caught:
         getattr(network, method)(ids)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("positions", ["none", "rotary", "alibi"])
+def test_a_key_mask_takes_weight_away_and_leaves_positions_alone(positions):
+    layer = randomised(MultiHeadAttention(12, 3, positions=positions))
+    x = normal(2, 7, 12, seed=1)
+    left = layer.weights(x) * PADDING[:, None, None, :]
+    assert_close(layer.weights(x, key_mask=PADDING), left / left.sum(-1, keepdim=True))
+
+
+def test_linear_layers_start_as_glorot_and_bengio_draw_them_and_without_a_bias():
+    model = TransformerModel(11, 64, 4, 2, seed=3)
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    assert len(linear) == 2 * 6 + 1
+    for module in linear:
+        bound = math.sqrt(6 / (module.in_features + module.out_features))
+        assert 0.95 * bound < module.weight.abs().max() <= bound
+        assert not module.bias.any()
+
+
+def test_normalisation_guards_its_division_as_torchs_does():
+    block = TransformerBlock(12, 3)
+    for norm in (block.attention_norm, block.feedforward_norm):
+        assert norm.eps == nn.LayerNorm(12).eps
