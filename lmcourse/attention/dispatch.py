@@ -279,7 +279,8 @@ def _choose_on_cpu(call: _Call) -> Choice:
     if n_query < MIN_QUERIES_TO_TILE:
         return Choice(
             "sdpa",
-            f"on the CPU tiles pay from {MIN_QUERIES_TO_TILE} queries on, and here are {n_query}",
+            f"on the CPU tiles pay from {MIN_QUERIES_TO_TILE} queries on, "
+            f"and this call has {n_query}",
         )
     if call.alibi_slopes is not None:
         return Choice(
