@@ -331,8 +331,7 @@ def test_low_precision_is_as_exact_as_plain_torch(backend, options, dtype):
         assert error(ours, wanted) <= 2 * error(plain, wanted) + ulp, what
 
 
-@pytest.mark.parametrize("backend", ["tiled", "sdpa"])
-def test_gradients_of_large_low_precision_scores_are_as_exact_as_torchs(backend):
+def test_gradients_of_large_low_precision_scores_are_as_exact_as_torchs():
     query, key, value = tensors((2, 2, 200, 200, 32), torch.bfloat16, batch=1)
     query *= 32
     grad = torch.randn(query.shape, generator=torch.Generator().manual_seed(3))
@@ -345,7 +344,7 @@ def test_gradients_of_large_low_precision_scores_are_as_exact_as_torchs(backend)
         return functional.scaled_dot_product_attention(*inputs, is_causal=True)
 
     def ours(*inputs):
-        return attention(*inputs, causal=True, backend=backend)
+        return attention(*inputs, causal=True, backend="tiled")
 
     exact = gradients(sdpa, torch.float64)
     for mine, theirs, wanted in zip(

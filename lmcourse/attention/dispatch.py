@@ -324,7 +324,7 @@ def _why_not_triton(call: _Call) -> str | None:
     if device.type != "cuda" and not TRITON_INTERPRETED:
         return (
             f"query is on {device}, and Triton needs a GPU, or its interpreter: "
-            "set TRITON_INTERPRET=1 before Python starts"
+            "set TRITON_INTERPRET=1 before lmcourse.attention is imported"
         )
     if call.query.dtype == torch.float64:
         return "the Triton kernels have no float64"
@@ -356,9 +356,8 @@ def _run_sdpa(call: _Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     others = any(x is not None for x in (call.window, call.bias, call.alibi_slopes))
     # torch's own causal mask starts at the first query and key, and a scale below 0 spoils it.
     is_causal = call.causal and n_query == n_key and call.scale > 0 and not others
-    sees_all = not call.causal or n_query == 1 <= n_key
     mask = None
-    if others or not (is_causal or sees_all):
+    if others or (call.causal and not is_causal):
         mask = added_to_scores(
             relative_positions(n_query, n_key, device=query.device),
             accumulation_dtype(query.dtype),

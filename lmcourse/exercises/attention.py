@@ -1,4 +1,8 @@
-"""Exercises of chapter 4: the right answers, and the trials that an answer must stand."""
+"""Exercises of chapter 4: the right answers, and the trials that an answer must stand.
+
+The answers are written out in numpy, though ``lmcourse.attention`` and ``lmcourse.positional`` have
+most of them: those load torch, which no check should have to wait for.
+"""
 
 from __future__ import annotations
 
