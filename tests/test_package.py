@@ -24,7 +24,9 @@ HEAVY = {"torch", "transformers", "matplotlib", "anywidget", "IPython", "scipy",
 # Modules that commands, the book's build and widgets use; they may load more than numpy.
 NOT_LIGHT = re.compile(r"lmcourse\.(book|widgets|data\.build)\b")
 # Topics whose functions take and give torch's tensors.
-ON_TORCH = re.compile(r"lmcourse\.(attention|positional|transformer|torch_models)\b")
+ON_TORCH = re.compile(
+    r"lmcourse\.(attention|character_lstm|keras|positional|transformer|torch_models)\b"
+)
 COMES_WITH = {"traitlets": "anywidget", "sphinx": "jupyter-book"}
 WHO_LOADS_WHAT = """
 import importlib, json, sys
