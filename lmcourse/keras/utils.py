@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
-from numpy.typing import ArrayLike
+from jaxtyping import Float64, Int
 
 from lmcourse import _arguments
 from lmcourse.keras.preprocessing.sequence import pad_sequences
@@ -32,7 +33,7 @@ def set_random_seed(seed: int) -> None:
 
 
 def to_categorical(
-    x: ArrayLike, num_classes: int | None = None
+    x: Int[np.ndarray, "*shape"] | Sequence[Any] | int, num_classes: int | None = None
 ) -> Float64[np.ndarray, "*shape classes"]:
     """Return one-hot rows for the classes ``x``.
 

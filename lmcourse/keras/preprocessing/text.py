@@ -171,7 +171,7 @@ class Tokenizer:
         return list(self.texts_to_sequences_generator(texts))
 
     def texts_to_sequences_generator(self, texts: Iterable[str | list[str]]) -> Iterator[list[int]]:
-        """Yield what `texts_to_sequences` returns, one text at a time.
+        """Yield what `texts_to_sequences` returns for ``texts``, one text at a time.
 
         Raises:
             TypeError: as `texts_to_sequences`.
@@ -184,7 +184,7 @@ class Tokenizer:
             yield [index for index in ids if index is not None]
 
     def sequences_to_texts(self, sequences: Iterable[Sequence[int]]) -> list[str]:
-        """Return the words of each sequence's ids, joined by spaces.
+        """Return the words of the ids in each of ``sequences``, joined by spaces.
 
         An id without a word (0, the padding, among them) or beyond ``num_words`` becomes
         ``oov_token``, and is left out if there is none.
@@ -196,7 +196,7 @@ class Tokenizer:
         return list(self.sequences_to_texts_generator(sequences))
 
     def sequences_to_texts_generator(self, sequences: Iterable[Sequence[int]]) -> Iterator[str]:
-        """Yield what `sequences_to_texts` returns, one sequence at a time.
+        """Yield what `sequences_to_texts` returns for ``sequences``, one at a time.
 
         Raises:
             TypeError: as `sequences_to_texts`.
