@@ -16,6 +16,7 @@ _WIDGETS = {
     "GradientFlow": "gradient_flow",
     "EmbeddingMap": "embedding_map",
     "AttentionView": "attention_view",
+    "GateView": "gate_view",
 }
 
 

@@ -144,6 +144,34 @@ function traitSliders(model, specs, set) {
   return { node, reset, update, traits: Object.keys(initial) };
 }
 
+// --- Choices and keys -------------------------------------------------------------------------
+
+/** A choice among a few: `options` are pairs of a value and its name. */
+function selection(label, options, onChoose) {
+  const id = newId();
+  const items = options.map(([value, name]) => element("option", { value }, name));
+  const select = element("select", { id }, ...items);
+  select.addEventListener("change", () => onChoose(options[select.selectedIndex][0]));
+  const node = element(
+    "span",
+    { class: "lmc-field" },
+    element("label", { for: id }, label),
+    select,
+  );
+  return { node, fill: (value) => (select.value = value) };
+}
+
+// JupyterLab would take the keys for its own: "b" adds a cell, "0 0" restarts the kernel.
+const OWN_KEYS = { tabindex: 0, "data-lm-suppress-shortcuts": "true" };
+
+/** Call `onKey(key, shift)` of keys pressed without Ctrl or the like; it says if it took the key. */
+function followKeys(node, onKey) {
+  node.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (onKey(event.key, event.shiftKey)) event.preventDefault();
+  });
+}
+
 // --- Drawings --------------------------------------------------------------------------------
 
 /** Give an SVG element new attributes; `style` is an object. */
@@ -189,6 +217,89 @@ const COLOURS_OF_PICTURE = {
 const COLOURS_OF_PAGE = Object.fromEntries(
   Object.keys(COLOURS_OF_PICTURE).map((name) => [name, `var(--lmc-${name})`]),
 );
+
+const swatch = element("canvas", { width: 1, height: 1 }).getContext("2d", {
+  willReadFrequently: true,
+});
+
+/** A CSS colour as its red, green and blue. */
+function rgb(colour) {
+  swatch.fillStyle = colour;
+  swatch.fillRect(0, 0, 1, 1);
+  return [...swatch.getImageData(0, 0, 1, 1).data.subarray(0, 3)];
+}
+
+const mix = (a, b, share) => a.map((part, i) => part + (b[i] - part) * share);
+
+/** 256 colours from the first stop to the last, as an image has them. */
+function ramp(stops) {
+  return range(0, 255, 255).map((share) => {
+    const next = Math.max(
+      stops.findIndex(([at]) => at >= share),
+      1,
+    );
+    const [[from, a], [to, b]] = [stops[next - 1], stops[next]];
+    return mix(a, b, (share - from) / (to - from)).map(Math.round);
+  });
+}
+
+const css = ([red, green, blue]) => `rgb(${red},${green},${blue})`;
+
+/** The page's colours as they are at present, light or dark. */
+function coloursOf(node) {
+  const style = getComputedStyle(node);
+  return Object.fromEntries(
+    Object.keys(COLOURS_OF_PICTURE).map((name) => [
+      name,
+      css(rgb(style.getPropertyValue(`--lmc-${name}`).trim())),
+    ]),
+  );
+}
+
+/** Colours as an image has them, one number a pixel. */
+const packed = (ramp) =>
+  new Uint32Array(Uint8Array.from(ramp.flatMap((colour) => [...colour, 255])).buffer);
+
+/**
+ * Call `paint(colours)` when the frame has its width, and whenever that or the page's colours
+ * change, until the returned function is called.
+ */
+function followPage(root, frame, paint) {
+  let painted = "";
+
+  function repaint() {
+    const colours = coloursOf(root);
+    const present = JSON.stringify([frame.clientWidth, colours]);
+    if (frame.clientWidth === 0 || present === painted) return;
+    painted = present;
+    paint(colours);
+  }
+  const resized = new ResizeObserver(repaint);
+  resized.observe(frame);
+  // Hosts change these elements' attributes with the theme, and for other reasons, too.
+  const themed = new MutationObserver(() => requestAnimationFrame(repaint));
+  for (const node of [document.documentElement, document.body]) {
+    themed.observe(node, { attributes: true });
+  }
+  return () => {
+    resized.disconnect();
+    themed.disconnect();
+  };
+}
+
+/** The context of a canvas that is given a size on the page, as sharp as the screen. */
+function sized(canvas, width, height) {
+  const ratio = window.devicePixelRatio;
+  const [across, down] = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== across || canvas.height !== down) {
+    Object.assign(canvas, { width: across, height: down });
+    Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
+  }
+  const g = canvas.getContext("2d");
+  g.setTransform(ratio, 0, 0, ratio, 0, 0);
+  g.clearRect(0, 0, width, height);
+  return g;
+}
 
 /** An empty canvas of two pixels a unit, and the context that draws on it. */
 function emptyPicture(width, height) {

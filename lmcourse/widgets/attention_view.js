@@ -174,31 +174,6 @@ const colourOfHead = (head) => HEAD_COLOURS[head % HEAD_COLOURS.length];
 
 const dashOfHead = (head) => DASHES[Math.floor(head / HEAD_COLOURS.length) % DASHES.length];
 
-const swatch = element("canvas", { width: 1, height: 1 }).getContext("2d", {
-  willReadFrequently: true,
-});
-
-/** A CSS colour as its red, green and blue. */
-function rgb(colour) {
-  swatch.fillStyle = colour;
-  swatch.fillRect(0, 0, 1, 1);
-  return [...swatch.getImageData(0, 0, 1, 1).data.subarray(0, 3)];
-}
-
-const mix = (a, b, share) => a.map((part, i) => part + (b[i] - part) * share);
-
-/** 256 colours from the first stop to the last, as an image has them. */
-function ramp(stops) {
-  return range(0, 255, 255).map((share) => {
-    const next = Math.max(
-      stops.findIndex(([at]) => at >= share),
-      1,
-    );
-    const [[from, a], [to, b]] = [stops[next - 1], stops[next]];
-    return mix(a, b, (share - from) / (to - from)).map(Math.round);
-  });
-}
-
 /** The colours of weights on a page: one hue, from its paper to its ink; or one for each head. */
 function ramps(colours) {
   const [paper, ink, blue] = [colours.paper, colours.ink, colours.blue].map(rgb);
@@ -217,25 +192,8 @@ function ramps(colours) {
   return { shades: ramp(stops), ofHeads: HEAD_COLOURS.map(ofHead) };
 }
 
-const css = ([red, green, blue]) => `rgb(${red},${green},${blue})`;
-
 /** How dark a weight is drawn: the square root lets small ones be seen. */
 const level = (weight) => Math.round(255 * Math.sqrt(weight));
-
-/** The page's colours as they are at present, light or dark. */
-function coloursOf(node) {
-  const style = getComputedStyle(node);
-  return Object.fromEntries(
-    Object.keys(COLOURS_OF_PICTURE).map((name) => [
-      name,
-      css(rgb(style.getPropertyValue(`--lmc-${name}`).trim())),
-    ]),
-  );
-}
-
-/** Colours as an image has them, one number a pixel. */
-const packed = (ramp) =>
-  new Uint32Array(Uint8Array.from(ramp.flatMap((colour) => [...colour, 255])).buffer);
 
 /** A canvas of one pixel a weight; what a query does not see is left out. */
 function pictureOf({ queries, keys, seen }, { head, maps, top, owner }, { shades, ofHeads }) {
@@ -674,21 +632,6 @@ function toCSV({ tokens, keyTokens, keys, seen }, { layer, maps }) {
 
 // --- The page's elements ---------------------------------------------------------------------
 
-/** A choice among a few: `options` are pairs of a value and its name. */
-function selection(label, options, onChoose) {
-  const id = newId();
-  const items = options.map(([value, name]) => element("option", { value }, name));
-  const select = element("select", { id }, ...items);
-  select.addEventListener("change", () => onChoose(options[select.selectedIndex][0]));
-  const node = element(
-    "span",
-    { class: "lmc-field" },
-    element("label", { for: id }, label),
-    select,
-  );
-  return { node, fill: (value) => (select.value = value) };
-}
-
 /** Buttons of which one is pressed. */
 function toggles(label, options, onChoose) {
   const buttons = options.map(([value, name]) => button(name, () => onChoose(value)));
@@ -700,17 +643,6 @@ function toggles(label, options, onChoose) {
   const fill = (chosen) =>
     buttons.forEach((one, i) => one.setAttribute("aria-pressed", String(options[i][0] === chosen)));
   return { node, fill };
-}
-
-// JupyterLab would take the keys for its own: "b" adds a cell, "0 0" restarts the kernel.
-const OWN_KEYS = { tabindex: 0, "data-lm-suppress-shortcuts": "true" };
-
-/** Call `onKey` with keys that are pressed without Ctrl or the like; it says if it took the key. */
-function followKeys(node, onKey) {
-  node.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (onKey(event.key)) event.preventDefault();
-  });
 }
 
 const LARGEST_THUMBNAIL = 46;
@@ -813,20 +745,6 @@ function headGrid(data, onChoose) {
     });
   }
   return { node, grid, mark, paint };
-}
-
-/** The context of a canvas that is given a size on the page, as sharp as the screen. */
-function sized(canvas, width, height) {
-  const ratio = window.devicePixelRatio;
-  const [across, down] = [Math.round(width * ratio), Math.round(height * ratio)];
-  if (canvas.width !== across || canvas.height !== down) {
-    Object.assign(canvas, { width: across, height: down });
-    Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
-  }
-  const g = canvas.getContext("2d");
-  g.setTransform(ratio, 0, 0, ratio, 0, 0);
-  g.clearRect(0, 0, width, height);
-  return g;
 }
 
 /** The tokens as a text, shaded by the weights of the one that is looked at. */
@@ -945,7 +863,6 @@ function render({ model, el }) {
   let hovered = null;
   let matches = { queries: [], keys: [] };
   let current = null; // the layout of what is drawn
-  let painted = null; // the width that the pictures are painted for
   const focus = () => model.get("focus") ?? [null, null];
   const shown = () => hovered ?? focus();
 
@@ -1207,10 +1124,9 @@ function render({ model, el }) {
     status.announce(() => spoken(data, choice, focus()));
   }
 
-  /** Take the page's colours, which change with its theme, and paint everything. */
-  function paint() {
-    painted = frame.clientWidth;
-    colours = coloursOf(root);
+  /** Paint everything in these colours of the page. */
+  function paint(present) {
+    colours = present;
     palette = ramps(colours);
     picture = null;
     heads.paint(palette, colours);
@@ -1307,20 +1223,11 @@ function render({ model, el }) {
   el.replaceChildren(root);
   update();
 
-  // The frame's height changes with the view.
-  const resized = new ResizeObserver(() => frame.clientWidth !== painted && paint());
-  resized.observe(frame);
-  // Hosts change these elements for other reasons, too.
-  const recolour = () => JSON.stringify(coloursOf(root)) !== JSON.stringify(colours) && paint();
-  const themed = new MutationObserver(() => requestAnimationFrame(recolour));
-  for (const node of [document.documentElement, document.body]) {
-    themed.observe(node, { attributes: true });
-  }
+  const ignore = followPage(root, frame, paint);
   const deafen = listen(model, ["layer", "head", "focus", "view"], onChange);
   return () => {
     status.stop();
-    resized.disconnect();
-    themed.disconnect();
+    ignore();
     deafen();
   };
 }
