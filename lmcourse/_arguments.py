@@ -87,9 +87,16 @@ def axis_of(name: str, array: np.ndarray, axis: Any) -> int:
 
 
 def token_ids(
-    name: str, value: Any, vocab_size: int, *, ndim: int | None = None, allow_empty: bool = False
+    name: str,
+    value: Any,
+    vocab_size: int | None,
+    *,
+    ndim: int | None = None,
+    allow_empty: bool = False,
 ) -> np.ndarray:
     """Return ``value`` as an integer array whose entries lie in ``[0, vocab_size)``.
+
+    Without a ``vocab_size`` (None), they must only not be negative.
 
     Raises:
         TypeError: the entries are not integers.
@@ -104,9 +111,13 @@ def token_ids(
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integer token ids, got {_describe(value)}")
     _check_ndim(name, array, ndim)
-    bad = (array < 0) | (array >= vocab_size)
+    bad = array < 0
+    wanted = "not be negative"
+    if vocab_size is not None:
+        bad |= array >= vocab_size
+        wanted = f"lie in [0, {vocab_size})"
     if bad.any():
-        raise ValueError(f"{name} must lie in [0, {vocab_size}), got {_first(name, array, bad)}")
+        raise ValueError(f"{name} must {wanted}, got {_first(name, array, bad)}")
     return array.astype(np.int64)
 
 

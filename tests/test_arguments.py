@@ -33,6 +33,7 @@ def test_what_is_right_passes():
     assert arguments.token_ids("ids", [[0, 4]], 5, ndim=2).tolist() == [[0, 4]]
     assert arguments.token_ids("ids", np.uint8([3]), 5).dtype == np.int64
     assert arguments.token_ids("ids", [], 5, allow_empty=True).dtype == np.int64
+    assert arguments.token_ids("ids", [10**9], None).tolist() == [10**9]
     assert arguments.number("x", np.float32(0.5), above=0, below=1) == 0.5
     assert type(arguments.number("x", fractions.Fraction(1, 2))) is float
     assert arguments.number("x", float("inf"), at_least=0, allow_inf=True) == float("inf")

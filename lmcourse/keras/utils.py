@@ -49,11 +49,9 @@ def to_categorical(
         ValueError: a class is negative or at least ``num_classes``, or ``x`` is empty and
             ``num_classes`` None.
     """
-    if num_classes is None:
-        limit = np.inf
-    else:
-        limit = num_classes = _arguments.integer("num_classes", num_classes, at_least=1)
-    classes = _arguments.token_ids("x", x, limit, allow_empty=num_classes is not None)
+    if num_classes is not None:
+        num_classes = _arguments.integer("num_classes", num_classes, at_least=1)
+    classes = _arguments.token_ids("x", x, num_classes, allow_empty=num_classes is not None)
     if classes.ndim > 1 and classes.shape[-1] == 1:
         classes = classes[..., 0]
     return np.eye(num_classes or classes.max() + 1)[classes]

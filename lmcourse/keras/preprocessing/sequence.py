@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ _SIDES = ("pre", "post")
 
 
 def pad_sequences(
-    sequences: Sequence[Any],
+    sequences: Any,
     maxlen: int | None = None,
     dtype: DTypeLike = "int32",
     padding: str = "pre",
@@ -58,7 +57,9 @@ def pad_sequences(
     filler = _converted("value", value, dtype)
     result = np.full((len(rows), maxlen, *step_shape), filler, dtype=dtype)
     for i, row in enumerate(rows):
-        if len(row) and row.shape[1:] != step_shape:
+        if not len(row):
+            continue
+        if row.shape[1:] != step_shape:
             raise ValueError(
                 f"sequences[{i}] must have steps of shape {step_shape} as those before it, "
                 f"got {row.shape[1:]}"

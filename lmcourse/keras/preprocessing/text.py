@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int
 
 from lmcourse import _arguments
 
@@ -18,6 +17,8 @@ FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 
 MODES = ("binary", "count", "freq", "tfidf")
 """What the cells of a matrix can hold; see `Tokenizer.sequences_to_matrix`."""
+
+_Ids = Sequence[int] | Int[np.ndarray, "_"]
 
 
 def text_to_word_sequence(
@@ -142,7 +143,7 @@ class Tokenizer:
         for word, count in self.word_docs.items():
             self.index_docs[self.word_index[word]] = count
 
-    def fit_on_sequences(self, sequences: Sequence[Sequence[int]]) -> None:
+    def fit_on_sequences(self, sequences: Iterable[_Ids]) -> None:
         """Count in how many of the ``sequences`` each id occurs, for ``mode="tfidf"``.
 
         Raises:
@@ -183,7 +184,7 @@ class Tokenizer:
             ids = (self._within(self.word_index.get(word), unknown) for word in words)
             yield [index for index in ids if index is not None]
 
-    def sequences_to_texts(self, sequences: Iterable[Sequence[int]]) -> list[str]:
+    def sequences_to_texts(self, sequences: Iterable[_Ids]) -> list[str]:
         """Return the words of the ids in each of ``sequences``, joined by spaces.
 
         An id without a word (0, the padding, among them) or beyond ``num_words`` becomes
@@ -195,7 +196,7 @@ class Tokenizer:
         """
         return list(self.sequences_to_texts_generator(sequences))
 
-    def sequences_to_texts_generator(self, sequences: Iterable[Sequence[int]]) -> Iterator[str]:
+    def sequences_to_texts_generator(self, sequences: Iterable[_Ids]) -> Iterator[str]:
         """Yield what `sequences_to_texts` returns for ``sequences``, one at a time.
 
         Raises:
@@ -226,7 +227,7 @@ class Tokenizer:
         return self.sequences_to_matrix(self.texts_to_sequences(texts), mode=mode)
 
     def sequences_to_matrix(
-        self, sequences: Sequence[Sequence[int]], mode: str = "binary"
+        self, sequences: Iterable[_Ids], mode: str = "binary"
     ) -> Float64[np.ndarray, "sequences ids"]:
         """Return a matrix with a row for each sequence and a column for each id, from 0.
 
@@ -362,8 +363,8 @@ def _characters(filters: Iterable[str]) -> str | list[str]:
     return characters
 
 
-def _id_lists(sequences: Iterable[Sequence[int]]) -> Iterator[list[int]]:
+def _id_lists(sequences: Iterable[_Ids]) -> Iterator[list[int]]:
     """Yield each sequence as a list of ids that are not negative."""
     for number, ids in enumerate(sequences):
         name = f"sequences[{number}]"
-        yield _arguments.token_ids(name, ids, math.inf, ndim=1, allow_empty=True).tolist()
+        yield _arguments.token_ids(name, ids, None, ndim=1, allow_empty=True).tolist()
