@@ -47,6 +47,9 @@ def _sigmoid(x: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     return 0.5 * (1 + np.tanh(x / 2))
 
 
+KERAS_ORDER = "ifco"
+
+
 def lstm_step(
     x: Float[np.ndarray, "batch features"],
     h: Float[np.ndarray, "batch units"],
@@ -54,20 +57,18 @@ def lstm_step(
     kernel: Float[np.ndarray, "features 4*units"],
     recurrent_kernel: Float[np.ndarray, "units 4*units"],
     bias: Float[np.ndarray, " 4*units"],
+    order: str,
 ) -> tuple[Float[np.ndarray, "batch units"], Float[np.ndarray, "batch units"]]:
-    """Return hidden state and cell after one step of an LSTM, the weights in Keras's layout."""
-    i, f, candidate, o = np.split(x @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
+    """Return hidden state and cell after one step of an LSTM, ``order`` naming the blocks."""
+    sums = np.split(x @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
+    i, f, candidate, o = (sums[order.index(name)] for name in KERAS_ORDER)
     c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(candidate)
     return _sigmoid(o) * np.tanh(c), c
 
 
-HALF_OPEN = "at 0 the gates are half open and the candidate is 0"
-BLOCKS = "the blocks stand in the order i, f, candidate, o"
-
-
 @exercise(
     "lstm-step",
-    title="One step of an LSTM",
+    title="One step, in any order",
     reference=lstm_step,
     difficulty=1,
     minutes=15,
@@ -78,57 +79,82 @@ def _(rng):
         judge = functools.partial(_compare_one_of, names=("h", "c"), name=name)
         return Trial(idea, arguments, judge, f"{name} of {tried}")
 
-    def gates(idea, name, bias, cell=(0.8,)):
+    def gates(idea, name, bias, order=KERAS_ORDER, cell=(0.8,)):
         """One row whose gates the bias alone decides."""
         c, bias = np.array([cell]), np.array(bias, dtype=float)
         x, h, kernel, recurrent_kernel = (
             np.zeros(shape) for shape in ((1, 1), c.shape, (1, bias.size), (c.size, bias.size))
         )
-        tried = f"lstm_step with bias = {describe(bias)}, c = {describe(c)} and zeros elsewhere"
-        return trial(idea, name, x, h, c, kernel, recurrent_kernel, bias, tried=tried)
+        tried = (
+            f"lstm_step with bias = {describe(bias)}, order = {order!r}, c = {describe(c)} "
+            "and zeros elsewhere"
+        )
+        return trial(idea, name, x, h, c, kernel, recurrent_kernel, bias, order, tried=tried)
 
     def draw(batch, features, units):
         shapes = (batch, features), (batch, units), (batch, units)
         weights = (features, 4 * units), (units, 4 * units), (4 * units,)
-        return tuple(rng.normal(size=shape) for shape in (*shapes, *weights))
+        return *(rng.normal(size=shape) for shape in (*shapes, *weights)), KERAS_ORDER
 
-    # The first four hold for any order of the blocks.
+    # In the first four the blocks are alike, and hold for any order.
     yield gates("a closed forget gate forgets", "c", [-40, -40, -40, -40])
-    yield gates(HALF_OPEN, "c", [0, 0, 0, 0])
+    yield gates("at 0 the gates are half open and the candidate is 0", "c", [0, 0, 0, 0])
     yield gates("gates are sigmoids, the candidate is a tanh", "c", [0.5, 0.5, 0.5, 0.5])
     yield gates("h is the tanh of the new cell, times o", "h", [0, 0, 0, 0])
-    yield gates(BLOCKS, "c", [-40, 40, 0.5, -40])
-    yield gates(BLOCKS, "c", [40, -40, 0.5, -40])
-    yield gates("a gate's columns stand side by side", "c", [0, 0, 40, -40, 0, 0, 0, 0], (0.8, 0.6))
+    named = "order names the blocks, from the first columns to the last"
+    yield gates(named, "h", [1, -1, 0.5, 2])
+    yield gates(named, "h", [1, 2, -1, 0.5], "iofc")
+    side_by_side = "a block's columns stand side by side"
+    yield gates(side_by_side, "c", [0, 0, 40, -40, 0, 0, 0, 0], cell=(0.8, 0.6))
     yield trial("the gates see both x and h", "c", *draw(1, 2, 1))
     yield trial("each row of the batch has gates of its own", "h", *draw(5, 3, 4))
 
 
-GATES = {"SimpleRNN": 1, "GRU": 3, "LSTM": 4, "torch.nn.LSTM": 4}
-BIASES = {"SimpleRNN": 1, "GRU": 2, "LSTM": 1, "torch.nn.LSTM": 2}
+BLOCKS = {"SimpleRNN": 1, "GRU": 3, "LSTM": 4}
+BIASES = {"SimpleRNN": 1, "GRU": 2, "LSTM": 1}
 
 
-def count_parameters(layer: str, features: int, units: int) -> int:
-    """Return how many numbers the recurrent layer has to learn."""
-    return GATES[layer] * units * (features + units + BIASES[layer])
+def count_parameters(vocab: int, layers: list[tuple[str, int]]) -> list[int]:
+    """Return how many numbers each layer of a Keras model has to learn."""
+    features, counts = vocab, []
+    for name, size in layers:
+        *wrapper, kind = name.split()
+        if kind == "Embedding":
+            n = features * size
+        elif kind == "Dense":
+            n = (features + 1) * size
+        else:
+            n = BLOCKS[kind] * size * (features + size + BIASES[kind])
+        directions = 2 if wrapper else 1
+        counts.append(directions * n)
+        features = directions * size
+    return counts
 
 
 @exercise(
     "lstm-parameters",
-    title="Count the parameters",
+    title="Count like a summary",
     reference=count_parameters,
-    difficulty=1,
-    minutes=10,
+    difficulty=2,
+    minutes=15,
 )
 def _(rng):
-    yield Trial("a unit has a weight for each input and each unit, and a bias", ("SimpleRNN", 3, 1))
-    yield Trial("every unit has its own weights", ("SimpleRNN", 2, 3))
-    yield Trial("an LSTM has four times as many", ("LSTM", 2, 3))
-    yield Trial("torch's LSTM has two biases", ("torch.nn.LSTM", 2, 3))
-    yield Trial("a GRU has three times as many weights, and two biases", ("GRU", 2, 3))
-    features, units = rng.integers(20, 400, size=2).tolist()
-    for layer in ("LSTM", "GRU", "torch.nn.LSTM"):
-        yield Trial("any sizes will do", (layer, features, units))
+    def trial(idea, vocab, *layers):
+        layers = [("Embedding", 4), *layers]
+        return Trial(idea, (vocab, layers), tried=f"count_parameters({vocab}, {layers})")
+
+    yield trial("an embedding has a vector for each id", 10)
+    yield trial("a Dense unit has a weight for each feature, and a bias", 10, ("Dense", 3))
+    yield trial("a recurrent unit has a weight for each unit, too", 10, ("SimpleRNN", 3))
+    yield trial("an LSTM has four blocks of weights and biases", 10, ("LSTM", 3))
+    yield trial("a GRU has three blocks of weights, and two biases for each", 10, ("GRU", 3))
+    stack = ("LSTM", 3), ("LSTM", 5), ("Dense", 1)
+    yield trial("a layer's features are the units of the layer before", 10, *stack)
+    both = "Bidirectional is two layers, whose outputs are joined"
+    yield trial(both, 10, ("Bidirectional LSTM", 3), ("Dense", 1))
+    vocab, *sizes = rng.integers(20, 2000, size=5).tolist()
+    names = "Bidirectional GRU", "Bidirectional LSTM", "SimpleRNN", "Dense"
+    yield trial("any model will do", vocab, *zip(names, sizes, strict=True))
 
 
 def training_pairs(
@@ -198,7 +224,8 @@ def _run(run_masked, weights, x, mask, h, c):
     """Give the answer the step of an LSTM."""
 
     def step(x, h, c):
-        return lstm_step(*(np.asarray(array, dtype=float) for array in (x, h, c)), *weights)
+        x, h, c = (np.asarray(array, dtype=float) for array in (x, h, c))
+        return lstm_step(x, h, c, *weights, KERAS_ORDER)
 
     return run_masked(step, x, mask, h, c)
 
@@ -512,7 +539,7 @@ def _read(quote_cell, text):
     h = c = np.zeros((1, weights[2].size // 4))
     read = []
     for character in text:
-        h, c = lstm_step(np.array([[float(character == '"')]]), h, c, *weights)
+        h, c = lstm_step(np.array([[float(character == '"')]]), h, c, *weights, KERAS_ORDER)
         read.append(h[0, 0])
     return Reading(weights, np.array(read))
 

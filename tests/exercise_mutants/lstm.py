@@ -21,175 +21,186 @@ FORGETS = "a closed forget gate forgets"
 HALF_OPEN = "at 0 the gates are half open and the candidate is 0"
 CURVES = "gates are sigmoids, the candidate is a tanh"
 OUT = "h is the tanh of the new cell, times o"
-BLOCKS = "the blocks stand in the order i, f, candidate, o"
-SIDE_BY_SIDE = "a gate's columns stand side by side"
+NAMED = "order names the blocks, from the first columns to the last"
+SIDE_BY_SIDE = "a block's columns stand side by side"
 BOTH = "the gates see both x and h"
 ROWS = "each row of the batch has gates of its own"
 
 
-def blocks_of(x, h, kernel, recurrent_kernel, bias):
-    return np.split(x @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
+def blocks_of(x, h, kernel, recurrent_kernel, bias, order):
+    """Return the sums for i, f, the candidate and o."""
+    blocks = np.split(x @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
+    return [blocks[order.index(name)] for name in "ifco"]
 
 
 @stepping(idea=FORGETS, got="got [[0.8]]")
-def no_forget_gate(x, h, c, kernel, recurrent_kernel, bias):
-    i, _, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias)
+def no_forget_gate(x, h, c, kernel, recurrent_kernel, bias, order):
+    i, _, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias, order)
     c = c + sigmoid(i) * np.tanh(g)
     return sigmoid(o) * np.tanh(c), c
 
 
 @stepping(idea=FORGETS, got="got [[0.8]]")
-def what_is_written_is_what_is_forgotten(x, h, c, kernel, recurrent_kernel, bias):
-    i, _, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias)
+def what_is_written_is_what_is_forgotten(x, h, c, kernel, recurrent_kernel, bias, order):
+    i, _, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias, order)
     c = (1 - sigmoid(i)) * c + sigmoid(i) * np.tanh(g)
     return sigmoid(o) * np.tanh(c), c
 
 
 @stepping(idea=FORGETS, got="got [[0.2]]")
-def tanh_for_gates(x, h, c, kernel, recurrent_kernel, bias):
-    i, f, g, o = map(np.tanh, blocks_of(x, h, kernel, recurrent_kernel, bias))
+def tanh_for_gates(x, h, c, kernel, recurrent_kernel, bias, order):
+    i, f, g, o = map(np.tanh, blocks_of(x, h, kernel, recurrent_kernel, bias, order))
     c = f * c + i * g
     return o * np.tanh(c), c
 
 
 @stepping(idea=FORGETS, got="got [[0.4]]")
-def the_bias_left_out(x, h, c, kernel, recurrent_kernel, bias):
-    i, f, g, o = blocks_of(x, h, kernel, recurrent_kernel, 0)
+def the_bias_left_out(x, h, c, kernel, recurrent_kernel, bias, order):
+    i, f, g, o = blocks_of(x, h, kernel, recurrent_kernel, 0, order)
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return sigmoid(o) * np.tanh(c), c
 
 
 @stepping(idea=FORGETS, got="expected a tuple (h, c); got [[")
-def the_hidden_state_alone(x, h, c, kernel, recurrent_kernel, bias):
-    i, f, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias)
+def the_hidden_state_alone(x, h, c, kernel, recurrent_kernel, bias, order):
+    i, f, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias, order)
     return sigmoid(o) * np.tanh(sigmoid(f) * c + sigmoid(i) * np.tanh(g))
 
 
 @stepping(idea=HALF_OPEN, got="got [[0.5848]]")
-def a_forget_bias_on_top(x, h, c, kernel, recurrent_kernel, bias):
-    i, f, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias)
+def a_forget_bias_on_top(x, h, c, kernel, recurrent_kernel, bias, order):
+    i, f, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias, order)
     c = sigmoid(f + 1) * c + sigmoid(i) * np.tanh(g)
     return sigmoid(o) * np.tanh(c), c
 
 
 @stepping(idea=HALF_OPEN, got="got [[0.65]]")
-def a_sigmoid_for_the_candidate(x, h, c, kernel, recurrent_kernel, bias):
-    i, f, g, o = map(sigmoid, blocks_of(x, h, kernel, recurrent_kernel, bias))
+def a_sigmoid_for_the_candidate(x, h, c, kernel, recurrent_kernel, bias, order):
+    i, f, g, o = map(sigmoid, blocks_of(x, h, kernel, recurrent_kernel, bias, order))
     c = f * c + i * g
     return o * np.tanh(c), c
 
 
 @stepping(idea="h comes first, then c", got="got [[0.19]]")
-def the_cell_first(x, h, c, kernel, recurrent_kernel, bias):
-    i, f, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias)
+def the_cell_first(x, h, c, kernel, recurrent_kernel, bias, order):
+    i, f, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias, order)
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return c, sigmoid(o) * np.tanh(c)
 
 
 @stepping(idea=CURVES, got="got [[0.8092]]")
-def the_candidate_as_it_is(x, h, c, kernel, recurrent_kernel, bias):
-    i, f, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias)
+def the_candidate_as_it_is(x, h, c, kernel, recurrent_kernel, bias, order):
+    i, f, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias, order)
     c = sigmoid(f) * c + sigmoid(i) * g
     return sigmoid(o) * np.tanh(c), c
 
 
 @stepping(idea=CURVES, got="got [[0.7362]]")
-def straight_lines_for_sigmoids(x, h, c, kernel, recurrent_kernel, bias):
-    i, f, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias)
+def straight_lines_for_sigmoids(x, h, c, kernel, recurrent_kernel, bias, order):
+    i, f, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias, order)
     i, f, o = (np.clip(gate / 6 + 0.5, 0, 1) for gate in (i, f, o))
     c = f * c + i * np.tanh(g)
     return o * np.tanh(c), c
 
 
 @stepping(idea=OUT, got="got [[0.2]]")
-def the_cell_leaves_as_it_is(x, h, c, kernel, recurrent_kernel, bias):
-    i, f, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias)
+def the_cell_leaves_as_it_is(x, h, c, kernel, recurrent_kernel, bias, order):
+    i, f, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias, order)
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return sigmoid(o) * c, c
 
 
 @stepping(idea=OUT, got="got [[0.3799]]")
-def no_output_gate(x, h, c, kernel, recurrent_kernel, bias):
-    i, f, g, _ = blocks_of(x, h, kernel, recurrent_kernel, bias)
+def no_output_gate(x, h, c, kernel, recurrent_kernel, bias, order):
+    i, f, g, _ = blocks_of(x, h, kernel, recurrent_kernel, bias, order)
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return np.tanh(c), c
 
 
 @stepping(idea=OUT, got="got [[0.332]]")
-def the_output_of_the_cell_before(x, h, c, kernel, recurrent_kernel, bias):
-    i, f, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias)
+def the_output_of_the_cell_before(x, h, c, kernel, recurrent_kernel, bias, order):
+    i, f, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias, order)
     return sigmoid(o) * np.tanh(c), sigmoid(f) * c + sigmoid(i) * np.tanh(g)
 
 
-@stepping(idea=BLOCKS, got="got [[0.4621]]")
-def the_forget_gate_first(x, h, c, kernel, recurrent_kernel, bias):
-    f, i, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias)
+@stepping(idea=NAMED, got="[1, -1, 0.5, 2], order = 'ifco', ")
+def forget_gate_and_input_gate_swapped(x, h, c, kernel, recurrent_kernel, bias, order):
+    f, i, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias, order)
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return sigmoid(o) * np.tanh(c), c
 
 
-@stepping(idea=BLOCKS, got="got [[-1]]")
-def the_candidate_last(x, h, c, kernel, recurrent_kernel, bias):
-    i, f, o, g = blocks_of(x, h, kernel, recurrent_kernel, bias)
+@stepping(idea=NAMED, got="[1, -1, 0.5, 2], order = 'ifco', ")
+def candidate_and_output_gate_swapped(x, h, c, kernel, recurrent_kernel, bias, order):
+    i, f, o, g = blocks_of(x, h, kernel, recurrent_kernel, bias, order)
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return sigmoid(o) * np.tanh(c), c
 
 
-@stepping(idea=BLOCKS, got="got [[0.498]]")
-def the_order_of_early_tensorflow(x, h, c, kernel, recurrent_kernel, bias):
-    i, g, f, o = blocks_of(x, h, kernel, recurrent_kernel, bias)
+@stepping(idea=NAMED, got="[1, -1, 0.5, 2], order = 'ifco', ")
+def input_gate_and_output_gate_swapped(x, h, c, kernel, recurrent_kernel, bias, order):
+    o, f, g, i = blocks_of(x, h, kernel, recurrent_kernel, bias, order)
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return sigmoid(o) * np.tanh(c), c
 
 
-@stepping(idea=BLOCKS, got="got [[5.362e-18]]")
-def input_and_output_gates_swapped(x, h, c, kernel, recurrent_kernel, bias):
-    o, f, g, i = blocks_of(x, h, kernel, recurrent_kernel, bias)
+@stepping(idea=NAMED, got="[1, 2, -1, 0.5], order = 'iofc', ")
+def the_order_of_keras_always(x, h, c, kernel, recurrent_kernel, bias, order):
+    i, f, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias, "ifco")
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+@stepping(idea=NAMED, got="[1, 2, -1, 0.5], order = 'iofc', ")
+def the_order_the_other_way_round(x, h, c, kernel, recurrent_kernel, bias, order):
+    blocks = np.split(x @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
+    i, f, g, o = (blocks["ifco".index(name)] for name in order)
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return sigmoid(o) * np.tanh(c), c
 
 
 @stepping(idea=SIDE_BY_SIDE, got="got [[0.9, 0.3]]")
-def every_fourth_column(x, h, c, kernel, recurrent_kernel, bias):
+def every_fourth_column(x, h, c, kernel, recurrent_kernel, bias, order):
     columns = x @ kernel + h @ recurrent_kernel + bias
-    i, f, g, o = (columns[:, place::4] for place in range(4))
+    i, f, g, o = (columns[:, order.index(name) :: 4] for name in "ifco")
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return sigmoid(o) * np.tanh(c), c
 
 
 @stepping(idea=BOTH, got="got [[")
-def gates_blind_to_the_state(x, h, c, kernel, recurrent_kernel, bias):
-    i, f, g, o = blocks_of(x, 0 * h, kernel, recurrent_kernel, bias)
+def gates_blind_to_the_state(x, h, c, kernel, recurrent_kernel, bias, order):
+    i, f, g, o = blocks_of(x, 0 * h, kernel, recurrent_kernel, bias, order)
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return sigmoid(o) * np.tanh(c), c
 
 
 @stepping(idea=BOTH, got="got [[")
-def the_cell_in_place_of_the_hidden_state(x, h, c, kernel, recurrent_kernel, bias):
-    i, f, g, o = blocks_of(x, c, kernel, recurrent_kernel, bias)
+def the_cell_in_place_of_the_hidden_state(x, h, c, kernel, recurrent_kernel, bias, order):
+    i, f, g, o = blocks_of(x, c, kernel, recurrent_kernel, bias, order)
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return sigmoid(o) * np.tanh(c), c
 
 
 @stepping(idea=BOTH, got="got [[")
-def only_the_candidate_sees_the_state(x, h, c, kernel, recurrent_kernel, bias):
-    i, f, _, o = blocks_of(x, 0 * h, kernel, recurrent_kernel, bias)
-    g = blocks_of(x, h, kernel, recurrent_kernel, bias)[2]
+def only_the_candidate_sees_the_state(x, h, c, kernel, recurrent_kernel, bias, order):
+    i, f, _, o = blocks_of(x, 0 * h, kernel, recurrent_kernel, bias, order)
+    g = blocks_of(x, h, kernel, recurrent_kernel, bias, order)[2]
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return sigmoid(o) * np.tanh(c), c
 
 
 @stepping(idea=ROWS, got=" at [0, 0]")
-def the_mean_of_the_batch(x, h, c, kernel, recurrent_kernel, bias):
+def the_mean_of_the_batch(x, h, c, kernel, recurrent_kernel, bias, order):
     columns = (x @ kernel + h @ recurrent_kernel + bias).mean(axis=0, keepdims=True)
-    i, f, g, o = np.split(columns, 4, axis=1)
+    blocks = np.split(columns, 4, axis=1)
+    i, f, g, o = (blocks[order.index(name)] for name in "ifco")
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return sigmoid(o) * np.tanh(c), c
 
 
 @stepping(idea="the arguments stay as they are", got="expected c unchanged")
-def forgets_in_place(x, h, c, kernel, recurrent_kernel, bias):
-    i, f, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias)
+def forgets_in_place(x, h, c, kernel, recurrent_kernel, bias, order):
+    i, f, g, o = blocks_of(x, h, kernel, recurrent_kernel, bias, order)
     c *= sigmoid(f)
     c += sigmoid(i) * np.tanh(g)
     return sigmoid(o) * np.tanh(c), c
@@ -199,80 +210,141 @@ def forgets_in_place(x, h, c, kernel, recurrent_kernel, bias):
 
 counting = functools.partial(mutant, "lstm-parameters")
 
-PLAIN = "a unit has a weight for each input and each unit, and a bias"
-EVERY_UNIT = "every unit has its own weights"
-FOUR = "an LSTM has four times as many"
-TWO_BIASES = "torch's LSTM has two biases"
-GRU = "a GRU has three times as many weights, and two biases"
-
-GATES = {"SimpleRNN": 1, "GRU": 3, "LSTM": 4, "torch.nn.LSTM": 4}
-BIASES = {"SimpleRNN": 1, "GRU": 2, "LSTM": 1, "torch.nn.LSTM": 2}
-
-
-@counting(idea=PLAIN, got="expected 5; got 4")
-def no_bias(layer, features, units):
-    return GATES[layer] * units * (features + units)
+IDS = "an embedding has a vector for each id"
+DENSE = "a Dense unit has a weight for each feature, and a bias"
+RECURRENT = "a recurrent unit has a weight for each unit, too"
+FOUR = "an LSTM has four blocks of weights and biases"
+GRU = "a GRU has three blocks of weights, and two biases for each"
+STACKED = "a layer's features are the units of the layer before"
+JOINED = "Bidirectional is two layers, whose outputs are joined"
 
 
-@counting(idea=PLAIN, got="expected 5; got 4")
-def no_recurrent_weights(layer, features, units):
-    return GATES[layer] * units * (features + BIASES[layer])
+def recurrent(kind, features, units, *, blocks=(1, 3, 4), biases=(1, 2, 1)):
+    place = ("SimpleRNN", "GRU", "LSTM").index(kind)
+    return blocks[place] * units * (features + units + biases[place])
 
 
-@counting(idea=PLAIN, got="whole numbers, 5; got floating-point 5")
-def not_a_whole_number(layer, features, units):
-    return GATES[layer] * units * (features + units + BIASES[layer]) / 1
+def counts(vocab, layers, *, recurrent=recurrent, dense=lambda d, u: (d + 1) * u, joined=2, runs=2):
+    features, found = vocab, []
+    for name, size in layers:
+        *two, kind = name.split()
+        if kind == "Embedding":
+            n = features * size
+        elif kind == "Dense":
+            n = dense(features, size)
+        else:
+            n = recurrent(kind, features, size)
+        found.append(n * (runs if two else 1))
+        features = size * (joined if two else 1)
+    return found
 
 
-@counting(idea=EVERY_UNIT, got="expected 18; got 16")
-def one_bias_for_all_units(layer, features, units):
-    return GATES[layer] * (units * (features + units) + BIASES[layer])
+@counting(idea=IDS, got="expected [40]; got [44]")
+def an_embedding_with_a_bias(vocab, layers):
+    first, *others = counts(vocab, layers)
+    return [first + layers[0][1], *others]
 
 
-@counting(idea=EVERY_UNIT, got="expected 18; got 12")
-def a_weight_of_its_own_past_alone(layer, features, units):
-    return GATES[layer] * units * (features + 1 + BIASES[layer])
+@counting(idea=IDS, got="expected [40]; got [4]")
+def only_the_width(vocab, layers):
+    return [size for _, size in layers]
 
 
-@counting(idea=FOUR, got="expected 72; got 54")
-def three_gates_and_no_candidate(layer, features, units):
-    gates = GATES | {"LSTM": 3, "torch.nn.LSTM": 3}
-    return gates[layer] * units * (features + units + BIASES[layer])
+@counting(idea=IDS, got="expected [40]; got 40")
+def the_sum_of_all_layers(vocab, layers):
+    return sum(counts(vocab, layers))
 
 
-@counting(idea=FOUR, got="expected 72; got 84")
-def two_biases_for_keras(layer, features, units):
-    return GATES[layer] * units * (features + units + 2 - (layer == "SimpleRNN"))
+@counting(idea=IDS, got="whole numbers, [40]; got floating-point [40]")
+def not_whole(vocab, layers):
+    return np.array(counts(vocab, layers), dtype=float)
 
 
-@counting(idea=FOUR, got="expected 72; got 63")
-def one_bias_for_all_gates(layer, features, units):
-    return units * (GATES[layer] * (features + units) + BIASES[layer])
+@counting(idea=DENSE, got="expected [40, 15]; got [40, 12]")
+def no_bias(vocab, layers):
+    return counts(vocab, layers, dense=lambda d, u: d * u)
 
 
-@counting(idea=TWO_BIASES, got="expected 84; got 72")
-def one_bias_for_torch(layer, features, units):
-    biases = BIASES | {"torch.nn.LSTM": 1}
-    return GATES[layer] * units * (features + units + biases[layer])
+@counting(idea=DENSE, got="expected [40, 15]; got [40, 13]")
+def one_bias_for_a_layer(vocab, layers):
+    return counts(vocab, layers, dense=lambda d, u: d * u + 1)
 
 
-@counting(idea=GRU, got="expected 63; got 54")
-def one_bias_for_the_gru(layer, features, units):
-    biases = BIASES | {"GRU": 1}
-    return GATES[layer] * units * (features + units + biases[layer])
+@counting(idea=DENSE, got="expected [40, 15]; got [40, 33]")
+def features_are_always_the_vocabulary(vocab, layers):
+    return [counts(vocab, [layer])[0] for layer in layers]
 
 
-@counting(idea=GRU, got="expected 63; got 42")
-def a_gru_of_two_gates(layer, features, units):
-    gates = GATES | {"GRU": 2}
-    return gates[layer] * units * (features + units + BIASES[layer])
+@counting(idea=RECURRENT, got="expected [40, 24]; got [40, 15]")
+def no_recurrent_weights(vocab, layers):
+    return counts(vocab, layers, recurrent=lambda kind, d, u: recurrent(kind, d - u, u))
 
 
-@counting(idea=GRU, got="expected 63; got 57")
-def a_second_bias_for_the_candidate_alone(layer, features, units):
-    if layer == "GRU":
-        return 3 * units * (features + units + 1) + units
-    return GATES[layer] * units * (features + units + BIASES[layer])
+@counting(idea=RECURRENT, got="expected [40, 24]; got [40, 18]")
+def each_unit_remembers_itself_alone(vocab, layers):
+    return counts(vocab, layers, recurrent=lambda kind, d, u: recurrent(kind, d + 1 - u, u))
+
+
+@counting(idea=RECURRENT, got="expected [40, 24]; got [40, 27]")
+def two_biases_for_all(vocab, layers):
+    return counts(vocab, layers, recurrent=functools.partial(recurrent, biases=(2, 2, 2)))
+
+
+@counting(idea=FOUR, got="expected [40, 96]; got [40, 72]")
+def three_gates_and_no_candidate(vocab, layers):
+    return counts(vocab, layers, recurrent=functools.partial(recurrent, blocks=(1, 3, 3)))
+
+
+@counting(idea=FOUR, got="expected [40, 96]; got [40, 108]")
+def two_biases_as_in_torch(vocab, layers):
+    return counts(vocab, layers, recurrent=functools.partial(recurrent, biases=(1, 2, 2)))
+
+
+@counting(idea=FOUR, got="expected [40, 96]; got [40, 87]")
+def one_bias_for_all_blocks(vocab, layers):
+    def layer(kind, d, u):
+        return recurrent(kind, d, u, biases=(0, 0, 0)) + u * (1 + (kind == "GRU"))
+
+    return counts(vocab, layers, recurrent=layer)
+
+
+@counting(idea=GRU, got="expected [40, 81]; got [40, 72]")
+def a_gru_with_one_bias(vocab, layers):
+    return counts(vocab, layers, recurrent=functools.partial(recurrent, biases=(1, 1, 1)))
+
+
+@counting(idea=GRU, got="expected [40, 81]; got [40, 54]")
+def a_gru_of_two_gates(vocab, layers):
+    return counts(vocab, layers, recurrent=functools.partial(recurrent, blocks=(1, 2, 4)))
+
+
+@counting(idea=GRU, got="expected [40, 81]; got [40, 75]")
+def a_second_bias_for_the_candidate_alone(vocab, layers):
+    def layer(kind, d, u):
+        return recurrent(kind, d, u, biases=(1, 1, 1)) + u * (kind == "GRU")
+
+    return counts(vocab, layers, recurrent=layer)
+
+
+@counting(idea=STACKED, got="got [40, 96, 200, 5]")
+def features_are_always_the_embedding(vocab, layers):
+    (_, width), *others = layers
+    return [vocab * width, *(counts(width, [layer])[0] for layer in others)]
+
+
+@counting(idea=JOINED, got="expected [40, 192, 7]; got [40, 96, 7]")
+def one_direction_counted(vocab, layers):
+    return counts(vocab, layers, runs=1)
+
+
+@counting(idea=JOINED, got="expected [40, 192, 7]; got [40, 192, 4]")
+def outputs_added_up(vocab, layers):
+    return counts(vocab, layers, joined=1)
+
+
+@counting(idea=JOINED, got="expected [40, 192, 7]; got [40, 264, 7]")
+def one_layer_of_twice_the_units(vocab, layers):
+    return counts(vocab, [(name.split()[-1], size * len(name.split())) for name, size in layers])
 
 
 # --- shifted targets ----------------------------------------------------------------------------
@@ -750,17 +822,17 @@ TEST_F1 = "f1 is that of the test data, 2 TP / (2 TP + FP + FN)"
 NO_SPAM = "F1 is 0 where no spam is found"
 
 
-def counts(said, y):
+def confusion(said, y):
     return tuple(int(x.sum()) for x in (said & (y == 1), said & (y == 0), ~said & (y == 1)))
 
 
 def f1(said, y):
-    tp, fp, fn = counts(said, y)
+    tp, fp, fn = confusion(said, y)
     return 2 * tp / max(2 * tp + fp + fn, 1)
 
 
 def f1_of_rates(said, y):
-    tp, fp, fn = (np.float64(n) for n in counts(said, y))
+    tp, fp, fn = (np.float64(n) for n in confusion(said, y))
     precision, recall = tp / (tp + fp), tp / (tp + fn)
     return 2 * precision * recall / (precision + recall)
 
@@ -816,7 +888,7 @@ def the_best_accuracy(p_validation, y_validation, p_test, y_test):
 @choosing(idea=BEST, got="expected 0.4; got 0.9")
 def the_best_precision(p_validation, y_validation, p_test, y_test):
     def precision(said, y):
-        tp, fp, _ = counts(said, y)
+        tp, fp, _ = confusion(said, y)
         return tp / (tp + fp) + 1e-9 * tp
 
     threshold = best(p_validation, y_validation, precision)
@@ -886,7 +958,7 @@ def accuracy_of_the_test_data(p_validation, y_validation, p_test, y_test):
 @choosing(idea=TEST_F1, got="expected 0.5714; got 0.7")
 def the_mean_of_precision_and_recall(p_validation, y_validation, p_test, y_test):
     threshold = best(p_validation, y_validation)
-    tp, fp, fn = counts(p_test >= threshold, y_test)
+    tp, fp, fn = confusion(p_test >= threshold, y_test)
     return threshold, (tp / max(tp + fp, 1) + tp / max(tp + fn, 1)) / 2
 
 
