@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rdata
+import scipy.sparse.csgraph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +35,7 @@ from lmcourse.data import (
     Chapter,
     Corpus,
     DataFileError,
+    _messages,
     _overlap,
     _parse,
     _shipped,
@@ -41,6 +43,7 @@ from lmcourse.data import (
     evaluation_sets,
     load_analogies,
     load_corpus,
+    load_spam,
     load_word_pairs,
     load_word_vectors,
 )
@@ -774,6 +777,177 @@ def test_shares_that_leave_no_train_are_refused():
 def test_works_of_too_few_chapters_are_refused(corpora):
     with pytest.raises(ValueError, match=r"at least 3 chapters, got 1 in The Rape of Lucrece"):
         corpora["shakespeare"].work("The Rape of Lucrece").split()
+
+
+# Spam messages
+
+
+@pytest.fixture(scope="module")
+def spam():
+    return load_spam()
+
+
+def test_all_messages_of_the_collection_are_there(spam):
+    """The numbers of messages and of spam are those that its authors give."""
+    assert (sum(map(len, spam)), sum(part.labels.sum() for part in spam)) == (5574, 747)
+    for part in spam:
+        assert len(part) == len(part.texts) == len(part.labels) == len(part.groups)
+        assert set(part.labels) == {0, 1}
+        assert all(text.strip() for text in part.texts)
+
+
+@pytest.mark.parametrize(
+    ("start", "label"),
+    [
+        ("Go until jurong point, crazy.. Available only in bugis n great world la e buffet", 0),
+        ("Free entry in 2 a wkly comp to win FA Cup final tkts 21st May 2005.", 1),
+        ("Rofl. Its true to its name", 0),
+        # Of rows that hold several messages:
+        ('"Wen u miss someone, the person is definitely special for u..... But if the person', 0),
+        ("Ok. I asked for money how far", 0),
+        ("T-Mobile customer you may now claim your FREE CAMERA PHONE upgrade & a pay & go", 1),
+        ('"HEY HEY WERETHE MONKEESPEOPLE SAY WE MONKEYAROUND! HOWDY GORGEOUS, HOWU DOIN?', 0),
+    ],
+)
+def test_messages_have_their_labels(spam, start, label):
+    labels = [
+        number
+        for part in spam
+        for text, number in zip(part.texts, part.labels, strict=True)
+        if text.startswith(start)
+    ]
+    assert set(labels) == {label}
+
+
+def test_messages_of_one_row_have_their_quotation_marks_again(spam):
+    texts = [text for part in spam for text in part.texts]
+    assert any(text.endswith('SAUSAGE?LOVE JEN XXX"') for text in texts)
+    assert '"Gimme a few" was  <#>  minutes ago' in texts
+    assert '"I;m reaching in another 2 stops."' in texts
+
+
+def test_messages_hold_no_markup_and_no_control_characters(spam):
+    text = "\n".join(text for part in spam for text in part.texts)
+    assert not re.search(r"&\w+;|\t|\r", text)
+    assert re.findall("[\x00-\x09\x0b-\x1f\x7f-\x9f]", text) == []
+    places = Counter(re.findall("<[#A-Z]+>", text))
+    assert places == {
+        "<#>": 276,
+        "<DECIMAL>": 23,
+        "<TIME>": 7,
+        "<URL>": 3,
+        "<EMAIL>": 1,
+        "<UKP>": 1,
+    }
+
+
+def test_every_part_has_its_share_of_spam(spam):
+    shares = [part.labels.mean() for part in spam]
+    np.testing.assert_allclose(shares, 747 / 5574, atol=0.001)
+    total = sum(map(len, spam))
+    np.testing.assert_allclose([len(part) / total for part in spam], [0.7, 0.15, 0.15], atol=1e-3)
+
+
+def test_near_duplicates_do_not_straddle_parts(spam):
+    """Found by another way than the build's: every pair, by a product of sparse matrices."""
+    texts = [text for part in spam for text in part.texts]
+    groups = np.concatenate([part.groups for part in spam])
+    part_of = np.repeat([0, 1, 2], [len(part) for part in spam])
+    numbers = {}
+    runs = []
+    for text in texts:
+        words = re.findall(r"[^\W_]+", re.sub(r"\d+", "0", text.lower()))
+        found = (
+            {tuple(words)}
+            if len(words) < 3
+            else set(zip(words, words[1:], words[2:], strict=False))
+        )
+        runs.append([numbers.setdefault(run, len(numbers)) for run in found])
+    starts = np.cumsum([0, *map(len, runs)])
+    columns = np.concatenate(runs).astype(int)
+    held = scipy.sparse.csr_array((np.ones(len(columns), dtype=int), columns, starts))
+    common = (held @ held.T).tocoo()
+    sizes = np.diff(starts)
+    near = common.data / (sizes[common.row] + sizes[common.col] - common.data) >= 0.3
+    first, second = common.row[near], common.col[near]
+    assert (first != second).sum() > 2000
+    assert (part_of[first] == part_of[second]).all()
+    links = scipy.sparse.coo_array((np.ones(len(first)), (first, second)), shape=(len(texts),) * 2)
+    count, component = scipy.sparse.csgraph.connected_components(links, directed=False)
+    assert count == len(set(groups)) == 4815
+    assert len(set(zip(component.tolist(), groups.tolist(), strict=True))) == count
+
+
+def test_the_readme_counts_the_messages(spam):
+    readme = (FOLDER / "README.md").read_text("utf-8")
+    texts = {text for part in spam for text in part.texts}
+    sizes = Counter(number for part in spam for number in part.groups.tolist())
+    grouped = [size for size in sizes.values() if size > 1]
+    for number, said in [
+        (len(texts), "{:,} messages are different"),
+        (len(sizes), "{:,} groups"),
+        (len(grouped), "{:,} have more than one message"),
+        (sum(grouped), "together {:,}"),
+        (len(spam.train), "`train` ({:,} messages"),
+        (spam.train.labels.sum(), "messages, {} of them spam), `validation`"),
+    ]:
+        assert said.format(number) in " ".join(readme.split())
+    for text in (len(texts), len(sizes)):
+        assert f"{text:,} " in load_spam.__doc__
+    of_class = [{n for part in spam for n in part.groups[part.labels == c]} for c in (0, 1)]
+    assert of_class[0].isdisjoint(of_class[1])
+
+
+TABLE = (
+    ",spam,text\r\n"
+    "0,0,Ok &lt;#&gt; &amp; fine\r\n"
+    '1,1,"WIN \xa31, call 123"\r\n'
+    '2,0,"Hi"" she said\nspam\tWIN \xa32, call 4567!\nham\tIt\x92s ""me"", bye"\r\n'
+)
+
+
+def test_rows_of_several_messages_are_taken_apart():
+    assert _messages.read_rows(TABLE) == [
+        (False, "Ok &lt;#&gt; &amp; fine"),
+        (True, "WIN £1, call 123"),
+        (False, '"Hi" she said'),
+        (True, "WIN £2, call 4567!"),
+        (False, 'It\x92s "me", bye"'),
+    ]
+    messages = _messages.parse_messages(TABLE)
+    assert [message.text for message in messages][::4] == ["Ok <#> & fine", 'It’s "me", bye"']
+    assert [message.group for message in messages] == [0, 1, 2, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("texts", "groups"),
+    [
+        ([], []),
+        (["", ":)", "a", "A!", "1", "23"], [0, 0, 1, 1, 2, 2]),
+        (["a b", "b a", "a b c"], [0, 1, 2]),
+        # Runs of three words: with 3 of 10 in both they are near, with 2 of 7 they are not.
+        (["b c d e f g h i x y", "p c d e f g q"], [0, 0]),
+        (["a b c d e f", "a b c d x y z"], [0, 1]),
+        # The last connects the first two.
+        (["a b c d e f", "1 2 3 a b c d", "z", "d e f a b c d e f"], [0, 1, 2, 0]),
+    ],
+)
+def test_groups_of_near_duplicates(texts, groups):
+    assert _messages.group(texts) == groups
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 30)), min_size=1, max_size=200),
+)
+def test_parts_keep_groups_together_and_are_filled_by_class(messages):
+    groups = [number for _, number in messages]
+    labels = [number % 3 == 0 for number in groups]
+    parts = _messages.split(labels, groups)
+    assert len(set(zip(groups, parts, strict=True))) == len(set(groups))
+    for label in (False, True):
+        chosen = Counter(p for p, own in zip(parts, labels, strict=True) if own == label)
+        for part, share in _messages.SHARES.items():
+            assert chosen[part] <= round(share * labels.count(label))
 
 
 # Parsers, on made-up texts
