@@ -410,7 +410,7 @@ def choose_threshold(
     y_test: Int[np.ndarray, " n_test"],
 ) -> tuple[float, float]:
     """Return the threshold with the best F1 on the validation data, and its F1 on the test data."""
-    thresholds = np.unique(p_validation)[::-1]  # the highest first, so that it wins a tie
+    thresholds = np.unique(p_validation)  # the lowest first, so that it wins a tie
     scores = [_f1(p_validation >= threshold, y_validation == 1) for threshold in thresholds]
     threshold = float(thresholds[np.argmax(scores)])
     return threshold, _f1(p_test >= threshold, y_test == 1)
@@ -454,7 +454,7 @@ def _(rng):
     rare = [(0.9, 1), (0.8, 0), (0.7, 0), (0.6, 0), (0.5, 1), (0.4, 1), (0.3, 0), (0.2, 0)]
     yield trial("the threshold has the best F1", "threshold", rare, rare)
     tied = [(0.9, 1), (0.8, 0), (0.7, 0), (0.6, 1)]
-    yield trial("of equally good thresholds the highest is taken", "threshold", tied, tied)
+    yield trial("of equally good thresholds the lowest is taken", "threshold", tied, tied)
     other = [(0.95, 1), (0.9, 1), (0.7, 0), (0.69, 0), (0.68, 0), (0.2, 0)]
     yield trial("the test data have no say in the threshold", "threshold", apart, other)
     yield trial("f1 is that of the test data, 2 TP / (2 TP + FP + FN)", "f1", apart, other)

@@ -816,7 +816,7 @@ choosing = functools.partial(mutant, "lstm-threshold")
 CANDIDATE = "the threshold is one of the validation probabilities"
 AT = "a message at the threshold counts as spam"
 BEST = "the threshold has the best F1"
-HIGHEST = "of equally good thresholds the highest is taken"
+LOWEST = "of equally good thresholds the lowest is taken"
 NO_SAY = "the test data have no say in the threshold"
 TEST_F1 = "f1 is that of the test data, 2 TP / (2 TP + FP + FN)"
 NO_SPAM = "F1 is 0 where no spam is found"
@@ -838,7 +838,7 @@ def f1_of_rates(said, y):
 
 
 def best(p, y, score=f1):
-    thresholds = np.unique(p)[::-1]
+    thresholds = np.unique(p)
     return thresholds[np.argmax([score(p >= t, y) for t in thresholds])]
 
 
@@ -873,7 +873,7 @@ def the_place_for_the_threshold(p_validation, y_validation, p_test, y_test):
 
 @choosing(idea=AT, got="expected 0.678; got 0.234")
 def above_the_threshold(p_validation, y_validation, p_test, y_test):
-    thresholds = np.unique(p_validation)[::-1]
+    thresholds = np.unique(p_validation)
     scores = [f1(p_validation > t, y_validation) for t in thresholds]
     threshold = thresholds[np.argmax(scores)]
     return threshold, f1(p_test > threshold, y_test)
@@ -901,18 +901,18 @@ def the_f1_of_good_messages(p_validation, y_validation, p_test, y_test):
     return threshold, f1(p_test >= threshold, y_test)
 
 
-@choosing(idea=HIGHEST, got="expected 0.9; got 0.6")
-def the_lowest_of_the_best(p_validation, y_validation, p_test, y_test):
-    thresholds = np.unique(p_validation)
+@choosing(idea=LOWEST, got="expected 0.6; got 0.9")
+def the_highest_of_the_best(p_validation, y_validation, p_test, y_test):
+    thresholds = np.unique(p_validation)[::-1]
     scores = [f1(p_validation >= t, y_validation) for t in thresholds]
     threshold = thresholds[np.argmax(scores)]
     return threshold, f1(p_test >= threshold, y_test)
 
 
-@choosing(idea=HIGHEST, got="expected 0.9; got 0.6")
-def the_best_recall_at_the_best_f1(p_validation, y_validation, p_test, y_test):
+@choosing(idea=LOWEST, got="expected 0.6; got 0.9")
+def the_best_precision_at_the_best_f1(p_validation, y_validation, p_test, y_test):
     def score(said, y):
-        return f1(said, y) + 1e-6 * said.sum()
+        return f1(said, y) - 1e-6 * said.sum()
 
     threshold = best(p_validation, y_validation, score)
     return threshold, f1(p_test >= threshold, y_test)
@@ -933,7 +933,7 @@ def chosen_on_all_data(p_validation, y_validation, p_test, y_test):
 
 @choosing(idea=NO_SAY, got="expected 0.678; got 0.891")
 def validation_thresholds_tried_on_the_test_data(p_validation, y_validation, p_test, y_test):
-    thresholds = np.unique(p_validation)[::-1]
+    thresholds = np.unique(p_validation)
     threshold = thresholds[np.argmax([f1(p_test >= t, y_test) for t in thresholds])]
     return threshold, f1(p_test >= threshold, y_test)
 
