@@ -10,6 +10,7 @@ from lmcourse.book import extension
 from tests.attention_views import hostile_view as hostile_attention
 from tests.chromium import OfflinePage
 from tests.embedding_maps import hostile_map
+from tests.gate_views import hostile_view as hostile_gates
 from tests.gradient_flows import hostile_flow
 from tests.sampler_views import hostile_view
 from tests.widget_pages import build_book, opened
@@ -64,7 +65,7 @@ def test_a_module_that_the_page_cannot_hold_is_refused(tmp_path, monkeypatch, so
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory) -> Path:
-    views = [hostile_view(), hostile_flow(), hostile_map(), hostile_attention()]
+    views = [hostile_view(), hostile_flow(), hostile_map(), hostile_attention(), hostile_gates()]
     return build_book(tmp_path_factory.mktemp("book"), {"all": views})
 
 
@@ -83,6 +84,7 @@ def test_a_page_of_all_kinds_holds_the_shared_part_once(browser, book):
             "Gradient flow in an RNN and a GRU",
             "A map of word vectors",
             "Attention weights",
+            "Gates of an LSTM along a text",
         ]
 
 

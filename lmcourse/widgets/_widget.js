@@ -334,4 +334,3 @@ function saveButtons(name, toCanvas, toCSV) {
   }
   return [button("Save PNG", savePicture), button("Save CSV", saveTable)];
 }
-

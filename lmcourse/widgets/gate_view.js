@@ -106,7 +106,8 @@ function likeliest({ units, dense, denseBias }, after, count) {
   const logits = Array.from(denseBias);
   for (let unit = 0; unit < units; unit++) {
     const hidden = after[HIDDEN * units + unit];
-    for (let id = 0; id < logits.length; id++) logits[id] += hidden * dense[unit * logits.length + id];
+    for (let id = 0; id < logits.length; id++)
+      logits[id] += hidden * dense[unit * logits.length + id];
   }
   const pairs = [...softmax(logits).entries()];
   return pairs.sort(([, a], [, b]) => b - a).slice(0, count);
@@ -123,7 +124,8 @@ function insideQuotation(characters) {
   return characters.map((character, i) => {
     if (character === '"') inside = !inside;
     else if (character === "“") inside = true;
-    else if (character === "”" || (character === "\n" && characters[i - 1] === "\n")) inside = false;
+    else if (character === "”" || (character === "\n" && characters[i - 1] === "\n"))
+      inside = false;
     return Number(inside);
   });
 }
@@ -350,7 +352,7 @@ function pictureOf({ units }, { ids, steps }, quantity, palette) {
 // --- The picture of all units ----------------------------------------------------------------
 
 const FONT = 'system-ui, "DejaVu Sans", sans-serif';
-const GUTTER = 54; // for the numbers of units
+const GUTTER = 62; // for the numbers of units
 const BAND = 8; // of the property, above the units
 const TOP = BAND + 8;
 const AXIS = 20;
@@ -361,7 +363,12 @@ const HEIGHT = 256;
 function layoutOf({ units }, { ids }, width) {
   const cellWidth = Math.min((width - GUTTER - 2) / Math.max(ids.length, 1), WIDEST_CELL);
   const cellHeight = Math.max(Math.min(HEIGHT / units, 16), 1);
-  return { cellWidth, cellHeight, bottom: TOP + units * cellHeight, right: GUTTER + ids.length * cellWidth };
+  return {
+    cellWidth,
+    cellHeight,
+    bottom: TOP + units * cellHeight,
+    right: GUTTER + ids.length * cellWidth,
+  };
 }
 
 /** Ticks at round numbers below `count`, not closer than `gap` pixels. */
@@ -455,7 +462,14 @@ function toCanvas(network, reading, settings, scene, words) {
     g.fillStyle = css(colour);
     g.fillRect(x, y, LETTER.width, LETTER.height - 2);
     if (character === " ") return;
-    write(visible(character)[0], x + LETTER.width / 2, y + 14, "14px monospace", inkOn(colour), "center");
+    write(
+      visible(character)[0],
+      x + LETTER.width / 2,
+      y + 14,
+      "14px monospace",
+      inkOn(colour),
+      "center",
+    );
   });
   g.translate(side, middle);
   const picture = pictureOf(network, reading, settings.quantity, palette);
@@ -682,7 +696,8 @@ function render({ model, el }) {
     const places = { ArrowLeft: place - 1, ArrowRight: place + 1, Home: 0, End: last() };
     if (key === "Escape") look({ focus: null });
     else if (key in steps) look({ unit: within(unit + steps[key], network.units) });
-    else if (key in places && place !== null) moveTo(within(places[key], reading.ids.length), false);
+    else if (key in places && place !== null)
+      moveTo(within(places[key], reading.ids.length), false);
     else return false;
     return true;
   }
@@ -720,7 +735,9 @@ function render({ model, el }) {
   const scaleName = element("span");
   const legend = element("p", { class: "lmc-legend" }, scaleStart, bar, "1", scaleName);
   const read1 = element("p", { class: "lmc-reading" });
-  const [cellLine, hiddenLine, nextLine] = range(1, 3).map(() => element("p", { class: "lmc-line" }));
+  const [cellLine, hiddenLine, nextLine] = range(1, 3).map(() =>
+    element("p", { class: "lmc-line" }),
+  );
   const canvas = element("canvas", { role: "img" });
   const hint = element("p", { class: "lmc-note", id: newId() }, HINT);
   const frame = element(
@@ -816,7 +833,8 @@ function render({ model, el }) {
     if (searched === null || asked.some((one, i) => one !== searched[i])) {
       const ready = search !== "selection" || marked !== null;
       property = ready ? PROPERTIES[search].of(reading.characters, marked) : null;
-      result = ready && last() > 0 ? searchUnits(network, reading, partOf(quantity), property) : null;
+      result =
+        ready && last() > 0 ? searchUnits(network, reading, partOf(quantity), property) : null;
       searched = asked;
       judgement.textContent = verdict(network, result, search, marked, quantity);
       found.hidden = result === null;
@@ -851,7 +869,10 @@ function render({ model, el }) {
     strip.mark(search === "selection" ? marked : null);
     paintText();
     note.textContent = describe(network, reading, settings(), model.get("drift"));
-    canvas.setAttribute("aria-label", `${QUANTITIES[quantity].name} of all units. ${note.textContent}`);
+    canvas.setAttribute(
+      "aria-label",
+      `${QUANTITIES[quantity].name} of all units. ${note.textContent}`,
+    );
     show();
   }
 

@@ -189,6 +189,7 @@ class GateView(Widget):
     def summary(self) -> str:
         """Return a table of where the unit's values are largest, for readers without JavaScript."""
         values = np.nan_to_num(self.values[:, self.unit])
+        names = [visible(character) if character else "another" for character in self.characters]
         likeliest = np.nan_to_num(self.probabilities).argmax(axis=1)
         largest = np.argsort(-np.abs(values), kind="stable")[:ROWS_OF_SUMMARY]
         rows = [
@@ -196,7 +197,7 @@ class GateView(Widget):
                 f"{visible(self.text[i])} ({i})",
                 "".join(map(visible, self.text[max(i - 20, 0) : i + 1])),
                 f"{values[i]:.2f}",
-                self._name(likeliest[i]),
+                names[likeliest[i]],
             )
             for i in largest
         ]
@@ -218,9 +219,6 @@ class GateView(Widget):
             f"{drift.gates:.4f}, tanh(c) by {drift.cell:.4f} and the probability of a next "
             f"character by {drift.probability:.4f}."
         )
-
-    def _name(self, number: int) -> str:
-        return visible(self.characters[number]) if self.characters[number] else "another"
 
     def _states(self, weights: Weights, read: str) -> Float[np.ndarray, "characters parts units"]:
         """Return all parts of all steps; NaN where a character is skipped."""
