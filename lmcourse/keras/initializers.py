@@ -14,12 +14,13 @@ Initializer = Callable[[tuple[int, ...]], Tensor]
 
 def glorot_uniform(shape: tuple[int, ...]) -> Tensor:
     """Uniform between ±√(6 / (inputs + outputs)). Source: Glorot and Bengio (2010)."""
-    return nn.init.xavier_uniform_(torch.empty(shape))
+    limit = (6 / sum(_fans(shape))) ** 0.5
+    return torch.empty(shape).uniform_(-limit, limit)
 
 
 def glorot_normal(shape: tuple[int, ...]) -> Tensor:
     """Normal of variance 2 / (inputs + outputs), cut off at two standard deviations."""
-    return _truncated_normal(shape, (2 / sum(shape)) ** 0.5)
+    return _truncated_normal(shape, (2 / sum(_fans(shape))) ** 0.5)
 
 
 def he_normal(shape: tuple[int, ...]) -> Tensor:
@@ -40,6 +41,11 @@ def random_uniform(shape: tuple[int, ...]) -> Tensor:
 def random_normal(shape: tuple[int, ...]) -> Tensor:
     """Normal with standard deviation 0.05."""
     return torch.empty(shape).normal_(std=0.05)
+
+
+def _fans(shape):
+    """Numbers of inputs and outputs; for a vector, as in Keras, both its length."""
+    return shape[0], shape[-1]
 
 
 def _truncated_normal(shape, standard_deviation):

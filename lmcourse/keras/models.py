@@ -61,6 +61,8 @@ class Model(Trainer, Layer):
     def _set_graph(self, inputs: Any, outputs: Any) -> None:
         self.inputs, self.outputs = flatten(inputs), flatten(outputs)
         for argument, tensors in (("inputs", self.inputs), ("outputs", self.outputs)):
+            if not tensors:
+                raise ValueError(f"{argument} must hold at least one symbolic tensor, got none")
             for tensor in tensors:
                 if not isinstance(tensor, KerasTensor):
                     raise TypeError(
@@ -183,8 +185,8 @@ class Model(Trainer, Layer):
     ) -> Any:
         values = dict(zip(map(id, self.inputs), flatten(inputs), strict=True))
 
-        def value(tensor):
-            return values[id(tensor)]
+        def value(leaf):
+            return values[id(leaf)] if isinstance(leaf, KerasTensor) else leaf
 
         for node in self._graph:
             arguments = map_structure(value, node.inputs)
@@ -227,7 +229,7 @@ class Model(Trainer, Layer):
         }
 
         def refer(structure):
-            return map_structure(lambda tensor: place[id(tensor)], structure)
+            return map_structure(lambda leaf: place.get(id(leaf), leaf), structure)
 
         return {
             "name": self.name,
@@ -251,6 +253,8 @@ class Model(Trainer, Layer):
         made: list[list[KerasTensor]] = []
 
         def tensor(reference):
+            if not isinstance(reference, str):
+                return reference  # a flag, such as training
             call, output = map(int, reference.split(":"))
             return made[call][output]
 

@@ -47,7 +47,7 @@ class Node:
     Attributes:
         layer: what was called.
         inputs: a tensor, or a list, tuple or dict of tensors; ``None`` for an input layer.
-        keywords: further symbolic arguments, such as ``initial_state``.
+        keywords: further arguments: symbolic ones such as ``initial_state``, and ``training``.
         outputs: what came out: a tensor, or a list of tensors.
     """
 
@@ -59,7 +59,8 @@ class Node:
     @property
     def parents(self) -> list[KerasTensor]:
         """The tensors that it needs."""
-        return flatten([self.inputs, self.keywords])
+        leaves = flatten([self.inputs, self.keywords])
+        return [leaf for leaf in leaves if isinstance(leaf, KerasTensor)]
 
 
 def flatten(structure: Any) -> list[Any]:

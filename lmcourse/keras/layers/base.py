@@ -258,7 +258,10 @@ class Layer(nn.Module):
                 raise TypeError(f"{self.name!r} takes no argument {keyword!r} when it is called")
         keywords = {key: value for key, value in keywords.items() if value is not None}
         if is_symbolic(inputs, keywords):
-            return self._write_down(inputs, keywords)
+            if mask is not None:
+                raise TypeError("mask cannot be given in a graph: it rides on the numbers")
+            given = {} if training is None else {"training": bool(training)}
+            return self._write_down(inputs, keywords | given)
         inputs = map_structure(to_tensor, inputs)
         keywords = map_structure(lambda v: to_tensor(v) if _holds_numbers(v) else v, keywords)
         self.build_once(map_structure(lambda tensor: tuple(tensor.shape), inputs))

@@ -125,6 +125,11 @@ class Recurrent(Layer):
             ValueError: a state or the mask does not fit the inputs.
         """
         sequences = sequences.to(self.kernel.dtype)
+        if 0 in sequences.shape[:2]:
+            raise ValueError(
+                f"{self.name!r} must get at least one sequence of at least one step, "
+                f"got shape {tuple(sequences.shape)}"
+            )
         if mask is not None and mask.shape != sequences.shape[:2]:
             raise ValueError(
                 f"mask must have the shape of {self.name!r}'s steps {tuple(sequences.shape[:2])}, "
