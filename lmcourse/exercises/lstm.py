@@ -161,52 +161,54 @@ def _(rng):
     yield trial("any model will do", vocab, *zip(names, sizes, strict=True))
 
 
-def training_pairs(
-    ids: Int[np.ndarray, " n_ids"], length: int
-) -> tuple[Int[np.ndarray, "n {length}"], Int[np.ndarray, "n {length}"]]:
-    """Return the ids cut into rows, and for each id the one that follows it."""
-    n = (len(ids) - 1) // length
-    inputs, targets = ids[: n * length], ids[1 : n * length + 1]
-    return inputs.reshape(n, length), targets.reshape(n, length)
+def training_batches(
+    ids: Int[np.ndarray, " n_ids"], n_rows: int, length: int
+) -> tuple[Int[np.ndarray, "n {n_rows} {length}"], Int[np.ndarray, "n {n_rows} {length}"]]:
+    """Return batches of ids, each row the continuation of its row before, and what follows each."""
+    n = (len(ids) - 1) // (n_rows * length)
+    used = n * n_rows * length
+    pieces = (part.reshape(n_rows, n, length) for part in (ids[:used], ids[1 : used + 1]))
+    inputs, targets = (part.swapaxes(0, 1) for part in pieces)
+    return inputs, targets
 
 
-def _no_rows(result, expected, *, names, name):
+def _no_batch(result, expected, *, names, name):
     """Accept nothing in any shape: an empty list will do."""
     if not isinstance(result, (tuple, list)) or len(result) != len(names):
         raise Wrong(f"a tuple ({', '.join(names)})", describe(result))
-    rows = numbers(result[names.index(name)], "no row")
-    if rows.size:
-        raise Wrong("no row", describe(rows))
+    batches = numbers(result[names.index(name)], "no batch")
+    if batches.size:
+        raise Wrong("no batch", describe(batches))
 
 
 @exercise(
     "lstm-shifted-targets",
-    title="Inputs, and targets one step on",
-    reference=training_pairs,
-    difficulty=1,
-    minutes=10,
+    title="Targets one step on, rows that go on",
+    reference=training_batches,
+    difficulty=2,
+    minutes=20,
 )
 def _(rng):
-    def trial(idea, name, ids, length, judge=_compare_one_of):
-        tried = f"{name} of training_pairs({describe(ids)}, {length})"
+    def trial(idea, name, ids, n_rows, length, judge=_compare_one_of):
+        tried = f"{name} of training_batches({describe(ids)}, {n_rows}, {length})"
         judge = functools.partial(judge, names=("inputs", "targets"), name=name)
-        return Trial(idea, (ids, length), judge, tried)
+        return Trial(idea, (ids, n_rows, length), judge, tried)
 
     def stream(n_ids):
         return rng.permutation(np.arange(11, 11 + n_ids))  # no id twice
 
-    yield trial("a row holds length ids, from the first on", "inputs", stream(5), 4)
-    yield trial("the target of an id is the id that follows it", "targets", stream(5), 4)
+    yield trial("a row holds length ids, from the first on", "inputs", stream(5), 1, 4)
+    yield trial("the target of an id is the id that follows it", "targets", stream(5), 1, 4)
     nine = stream(9)
-    yield trial("the next row begins where the last one ended", "inputs", nine, 4)
-    yield trial("a row's last target is the first id of the next row", "targets", nine, 4)
-    yield trial("what fills no whole row is left out", "targets", stream(11), 3)
-    yield trial("every id of a row has a target", "inputs", stream(8), 4)
-    yield trial("a stream that is too short makes no row", "inputs", stream(4), 4, _no_rows)
-    length = int(rng.integers(5, 12))
-    long = rng.integers(50, size=int(rng.integers(100, 200)))
-    yield trial("any stream and length will do", "inputs", long, length)
-    yield trial("any stream and length will do", "targets", long, length)
+    yield trial("the next batch begins where the last one ended", "inputs", nine, 1, 4)
+    yield trial("a row's last target is its first id in the next batch", "targets", nine, 1, 4)
+    yield trial("row k goes on in row k of the next batch", "inputs", stream(9), 2, 2)
+    yield trial("what fills no whole batch is left out", "targets", stream(11), 2, 2)
+    yield trial("every id has a target", "inputs", stream(8), 2, 2)
+    yield trial("a stream that is too short makes no batch", "inputs", stream(4), 2, 2, _no_batch)
+    n_rows, length = rng.integers(3, 8, size=2).tolist()
+    long = rng.integers(50, size=int(rng.integers(200, 300)))
+    yield trial("any stream will do", "targets", long, n_rows, length)
 
 
 def run_masked(
@@ -269,7 +271,7 @@ def _(rng):
     yield trial("any mask will do", "c", drawn, 3, 4)
 
 
-def write(
+def sample_ids(
     model: Callable, prompt: list[int], n_ids: int, temperature: float, rng: np.random.Generator
 ) -> list[int]:
     """Return ``n_ids`` ids drawn one by one after ``prompt``, the state handed on."""
@@ -289,7 +291,7 @@ class Call(NamedTuple):
     state: Any
 
 
-class Written(NamedTuple):
+class Sampled(NamedTuple):
     """What an answer returned, the calls of the model, and the prompt."""
 
     drawn: Any
@@ -302,7 +304,7 @@ class Written(NamedTuple):
         return [token for call in self.calls for token in call.ids]
 
 
-def _write(write, scores, prompt, n_ids, temperature, seed):
+def _sample(sample_ids, scores, prompt, n_ids, temperature, seed):
     """Give the answer a model over ``scores`` [vocab, vocab].
 
     The state is the tuple of the ids read so far; each adds to the logits, an older one less.
@@ -324,7 +326,7 @@ def _write(write, scores, prompt, n_ids, temperature, seed):
         return probabilities, read
 
     asked, rng = list(prompt), np.random.default_rng(seed)
-    return Written(write(model, prompt, n_ids, temperature, rng), calls, asked)
+    return Sampled(sample_ids(model, prompt, n_ids, temperature, rng), calls, asked)
 
 
 def _ids(drawn: Any, wanted: str) -> list[int]:
@@ -380,8 +382,8 @@ def _same_draws(run, expected):
 @exercise(
     "lstm-stateful-sampling",
     title="Write with the state carried on",
-    reference=write,
-    drive=_write,
+    reference=sample_ids,
+    drive=_sample,
     difficulty=2,
     minutes=20,
 )
@@ -391,7 +393,7 @@ def _(rng):
     def trial(idea, judge, prompt_length, n_ids, temperature=1.0):
         vocab = 8
         prompt = rng.choice(vocab, size=prompt_length, replace=False).tolist()
-        tried = f"write(model, {prompt}, {n_ids}, {temperature:g}, rng)"
+        tried = f"sample_ids(model, {prompt}, {n_ids}, {temperature:g}, rng)"
         scores = 1.5 * rng.normal(size=(vocab, vocab))
         return Trial(idea, (scores, prompt, n_ids, temperature, seed), judge, tried)
 

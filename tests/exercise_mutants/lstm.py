@@ -353,127 +353,158 @@ shifting = functools.partial(mutant, "lstm-shifted-targets")
 
 FIRST_ROW = "a row holds length ids, from the first on"
 NEXT_ID = "the target of an id is the id that follows it"
-GOES_ON = "the next row begins where the last one ended"
-BORDER = "a row's last target is the first id of the next row"
-HAS_TARGET = "every id of a row has a target"
-LEFT_OUT = "what fills no whole row is left out"
-TOO_SHORT = "a stream that is too short makes no row"
+GOES_ON = "the next batch begins where the last one ended"
+BORDER = "a row's last target is its first id in the next batch"
+ROW_K = "row k goes on in row k of the next batch"
+LEFT_OUT = "what fills no whole batch is left out"
+HAS_TARGET = "every id has a target"
+TOO_SHORT = "a stream that is too short makes no batch"
 
 
-def rows(ids, length, n=None):
-    n = (len(ids) - 1) // length if n is None else n
-    return ids[: n * length].reshape(n, length)
+def batches(ids, n_rows, length, n):
+    return ids[: n * n_rows * length].reshape(n_rows, n, length).swapaxes(0, 1)
 
 
-@shifting(idea=FIRST_ROW, got="got [[13, 15, 14]]")
-def rows_one_short(ids, length):
-    windows = rows(ids, length)
-    return windows[:, :-1], windows[:, 1:]
+def number(ids, n_rows, length):
+    return (len(ids) - 1) // (n_rows * length)
 
 
-@shifting(idea="inputs comes first, then targets", got="got [[")
-def targets_first(ids, length):
-    return rows(ids[1:], length, (len(ids) - 1) // length), rows(ids, length)
+@shifting(idea=FIRST_ROW, got="got [[[13, 15, 14]]]")
+def rows_one_short(ids, n_rows, length):
+    inputs = batches(ids, n_rows, length, number(ids, n_rows, length))
+    return inputs[..., :-1], inputs[..., 1:]
 
 
-@shifting(idea=FIRST_ROW, got="got [[13], [15], [14], [11]]")
-def a_column_for_a_row(ids, length):
-    return rows(ids, length).T, rows(ids[1:], length, (len(ids) - 1) // length).T
+@shifting(idea="inputs comes first, then targets", got="got [[[15, 14, 11, 12]]]")
+def targets_first(ids, n_rows, length):
+    n = number(ids, n_rows, length)
+    return batches(ids[1:], n_rows, length, n), batches(ids, n_rows, length, n)
 
 
-@shifting(idea=NEXT_ID, got="expected [[12, 13, 11, 14]]; got [[15, 12, 13, 11]]")
-def inputs_for_targets(ids, length):
-    return rows(ids, length), rows(ids, length)
+@shifting(idea=FIRST_ROW, got="got [[[13], [15], [14], [11]]]")
+def time_before_rows(ids, n_rows, length):
+    n = number(ids, n_rows, length)
+    return tuple(batches(part, n_rows, length, n).swapaxes(1, 2) for part in (ids, ids[1:]))
 
 
-@shifting(idea=NEXT_ID, got="got [[14, 15, 12, 13]]")
-def the_id_before(ids, length):
-    return rows(ids, length), rows(np.roll(ids, 1), length)
+@shifting(idea=NEXT_ID, got="expected [[[12, 13, 11, 14]]]; got [[[15, 12, 13, 11]]]")
+def inputs_for_targets(ids, n_rows, length):
+    inputs = batches(ids, n_rows, length, number(ids, n_rows, length))
+    return inputs, inputs
 
 
-@shifting(idea=NEXT_ID, got="got [[13, 11, 14, 15]]")
-def two_steps_on(ids, length):
-    return rows(ids, length), rows(np.roll(ids, -2), length)
+@shifting(idea=NEXT_ID, got="got [[[14, 15, 12, 13]]]")
+def the_id_before(ids, n_rows, length):
+    n = number(ids, n_rows, length)
+    return batches(ids, n_rows, length, n), batches(np.roll(ids, 1), n_rows, length, n)
 
 
-@shifting(idea=NEXT_ID, got="got [[12, 13, 11, 15]]")
-def rolled_within_the_row(ids, length):
-    inputs = rows(ids, length)
-    return inputs, np.roll(inputs, -1, axis=1)
+@shifting(idea=NEXT_ID, got="got [[[13, 11, 14, 15]]]")
+def two_steps_on(ids, n_rows, length):
+    n = number(ids, n_rows, length)
+    return batches(ids, n_rows, length, n), batches(np.roll(ids, -2), n_rows, length, n)
 
 
-@shifting(idea=NEXT_ID, got="got [[14]]")
-def one_target_for_a_row(ids, length):
-    inputs = rows(ids, length)
-    return inputs, ids[length::length][: len(inputs), None]
+@shifting(idea=NEXT_ID, got="got [[[12, 13, 11, 15]]]")
+def rolled_within_the_row(ids, n_rows, length):
+    inputs = batches(ids, n_rows, length, number(ids, n_rows, length))
+    return inputs, np.roll(inputs, -1, axis=2)
 
 
-@shifting(idea=NEXT_ID, got="got [[12, 13, 11, 0]]")
-def nothing_after_the_row(ids, length):
-    inputs = rows(ids, length)
-    return inputs, np.pad(inputs[:, 1:], [(0, 0), (0, 1)])
+@shifting(idea=NEXT_ID, got="got [[[14]]]")
+def one_target_for_a_row(ids, n_rows, length):
+    n = number(ids, n_rows, length)
+    inputs, targets = (batches(part, n_rows, length, n) for part in (ids, ids[1:]))
+    return inputs, targets[..., -1:]
 
 
-@shifting(idea=GOES_ON, got="got an array of shape (5, 4)")
-def rows_that_overlap(ids, length):
-    windows = np.lib.stride_tricks.sliding_window_view(ids, length + 1)
-    return windows[:, :-1], windows[:, 1:]
+@shifting(idea=NEXT_ID, got="got [[[12, 13, 11, 0]]]")
+def nothing_after_the_row(ids, n_rows, length):
+    inputs = batches(ids, n_rows, length, number(ids, n_rows, length))
+    return inputs, np.pad(inputs[..., 1:], [(0, 0), (0, 0), (0, 1)])
 
 
-@shifting(idea=GOES_ON, got="got [[")
-def an_id_lost_between_rows(ids, length):
-    n = len(ids) // (length + 1)
-    windows = rows(ids, length + 1, n)
-    return windows[:, :-1], windows[:, 1:]
+@shifting(idea=GOES_ON, got="got an array of shape (5, 1, 4)")
+def rows_that_overlap(ids, n_rows, length):
+    windows = np.lib.stride_tricks.sliding_window_view(ids, length + 1)[:, None]
+    return windows[..., :-1], windows[..., 1:]
 
 
-@shifting(idea=GOES_ON, got="got [[")
-def rows_from_all_over_the_stream(ids, length):
-    n = (len(ids) - 1) // length
-    return tuple(part[: n * length].reshape(length, n).T for part in (ids, ids[1:]))
+@shifting(idea=GOES_ON, got="got [[[")
+def an_id_lost_between_batches(ids, n_rows, length):
+    n = len(ids) // (n_rows * (length + 1))
+    windows = batches(ids, n_rows, length + 1, n)
+    return windows[..., :-1], windows[..., 1:]
 
 
-@shifting(idea=BORDER, got="got [[")
-def rolled_within_the_last_rows(ids, length):
-    inputs = rows(ids, length)
-    targets = np.roll(inputs, -1, axis=1)
-    targets[-1, -1:] = ids[inputs.size : inputs.size + 1]
+@shifting(idea=BORDER, got="got [[[")
+def rolled_within_all_but_the_last(ids, n_rows, length):
+    inputs = batches(ids, n_rows, length, number(ids, n_rows, length))
+    targets = np.roll(inputs, -1, axis=2)
+    targets[-1:, -1:, -1] = ids[inputs.size : inputs.size + 1]
     return inputs, targets
 
 
-@shifting(idea=HAS_TARGET, got="got [[")
-def the_stream_ends_where_it_began(ids, length):
-    n = len(ids) // length
-    return rows(ids, length, n), rows(np.roll(ids, -1), length, n)
+@shifting(idea=ROW_K, got="got [[[")
+def rows_after_each_other(ids, n_rows, length):
+    n = number(ids, n_rows, length)
+    used = n * n_rows * length
+    return tuple(part[:used].reshape(n, n_rows, length) for part in (ids, ids[1:]))
 
 
-@shifting(idea=HAS_TARGET, got="got [[")
-def the_last_target_filled_up(ids, length):
-    n = len(ids) // length
-    return rows(ids, length, n), rows(np.append(ids[1:], 0), length, n)
+@shifting(idea=GOES_ON, got="got [[[13, 19, 14, 17], [11")
+def rows_before_batches(ids, n_rows, length):
+    n = number(ids, n_rows, length)
+    return tuple(batches(part, n_rows, length, n).swapaxes(0, 1)[:n] for part in (ids, ids[1:]))
 
 
-@shifting(idea=HAS_TARGET, got="got ValueError: ")
-def as_many_rows_as_inputs_allow(ids, length):
-    n = len(ids) // length
-    return rows(ids, length, n), ids[1 : n * length + 1].reshape(n, length)
+@shifting(idea=ROW_K, got="got [[[")
+def every_second_id_in_a_row(ids, n_rows, length):
+    n = number(ids, n_rows, length)
+    used = n * n_rows * length
+    return tuple(part[:used].reshape(n, length, n_rows).swapaxes(1, 2) for part in (ids, ids[1:]))
 
 
 @shifting(idea=LEFT_OUT, got="got ValueError: cannot reshape array of size 10")
-def no_remainder_foreseen(ids, length):
-    return ids[:-1].reshape(-1, length), ids[1:].reshape(-1, length)
+def no_remainder_foreseen(ids, n_rows, length):
+    return tuple(part.reshape(n_rows, -1, length).swapaxes(0, 1) for part in (ids[:-1], ids[1:]))
 
 
-@shifting(idea=LEFT_OUT, got="got [[")
-def from_the_end_of_the_stream(ids, length):
-    n = (len(ids) - 1) // length
-    return rows(ids, length), ids[len(ids) - n * length :].reshape(n, length)
+@shifting(idea=LEFT_OUT, got="got [[[")
+def pieces_with_a_gap_between_them(ids, n_rows, length):
+    n, piece = number(ids, n_rows, length), (len(ids) - 1) // n_rows
+    return tuple(
+        part[: piece * n_rows]
+        .reshape(n_rows, piece)[:, : n * length]
+        .reshape(n_rows, n, length)
+        .swapaxes(0, 1)
+        for part in (ids, ids[1:])
+    )
 
 
-@shifting(idea=TOO_SHORT, got="expected no row; got [[11, 12, 13, 14]]")
-def always_a_row(ids, length):
-    n = max(1, (len(ids) - 1) // length)
-    return rows(ids, length, n), rows(np.roll(ids, -1), length, n)
+@shifting(idea=LEFT_OUT, got="got [[[")
+def the_remainder_filled_up(ids, n_rows, length):
+    n = -(-(len(ids) - 1) // (n_rows * length))
+    padded = np.append(ids, np.zeros(n * n_rows * length, dtype=int))
+    return batches(padded, n_rows, length, n), batches(padded[1:], n_rows, length, n)
+
+
+@shifting(idea=HAS_TARGET, got="got [[[")
+def the_stream_ends_where_it_began(ids, n_rows, length):
+    n = len(ids) // (n_rows * length)
+    return batches(ids, n_rows, length, n), batches(np.roll(ids, -1), n_rows, length, n)
+
+
+@shifting(idea=HAS_TARGET, got="got ValueError: ")
+def as_many_batches_as_inputs_allow(ids, n_rows, length):
+    n = len(ids) // (n_rows * length)
+    return batches(ids, n_rows, length, n), batches(ids[1:], n_rows, length, n)
+
+
+@shifting(idea=TOO_SHORT, got="expected no batch; got [[[")
+def always_a_batch(ids, n_rows, length):
+    n = max(1, number(ids, n_rows, length))
+    return batches(ids, n_rows, length, n), batches(np.roll(ids, -1), n_rows, length, n)
 
 
 # --- masking ------------------------------------------------------------------------------------
