@@ -5,23 +5,12 @@ Run as `python -m benchmarks.attention_view` from the repository's root; it need
 
 from __future__ import annotations
 
-import gzip
-import tempfile
-from pathlib import Path
-
-import numpy as np
-from jaxtyping import Float
-from playwright.sync_api import Browser, CDPSession
-
 from benchmarks import _measure
-from lmcourse.book import extension
-from lmcourse.widgets import AttentionView
+from benchmarks._widgets import TIMES, measured, median_and_worst, own_size, stored_size
 from tests.attention_views import long_view
-from tests.chromium import OfflinePage, launch
+from tests.chromium import launch
 
 LENGTHS = (64, 128, 256)
-TIMES = 100
-WINDOW = {"viewport": {"width": 1280, "height": 1600}}
 # What is done, in which view, and how; `any` is a random number below 1.
 INTERACTIONS = {
     "mouse over a weight": ("matrix", "pointer(canvas, any(), any())"),
@@ -37,8 +26,7 @@ INTERACTIONS = {
     "mean of another layer's heads": ("matrix", "layer('mean')"),
     "matrix to arcs and back": ("matrix", "toggle()"),
 }
-# Makes `prepare(doing)`, which gets one interaction ready, and `act()`, which does it and waits
-# until it is on the screen.
+# Makes `prepare(doing)` and `act()`, as _widgets.measured() asks for.
 PROGRAM = """() => {
     const one = (selector) => document.querySelector(`.lmc-attention ${selector}`);
     const [canvas, frame, text] = [".lmc-frame canvas", ".lmc-frame", ".lmc-text"].map(one);
@@ -91,8 +79,8 @@ def main() -> None:
         for name, (view, doing) in INTERACTIONS.items():
             cells = []
             for length in LENGTHS:
-                taken = measured(browser, long_view(length, view=view), doing)
-                cells += [f"{np.median(part):.1f} / {part.max():.1f}" for part in taken.T]
+                taken = measured(browser, long_view(length, view=view), PROGRAM, doing)
+                cells += median_and_worst(taken)
             rows.append((name, *cells))
     header = ["interaction"]
     for length in LENGTHS:
@@ -107,7 +95,8 @@ def main() -> None:
         "machine does. Four layers of four heads, causal, in a window of 1280 pixels. The goal is "
         "a script of less than 16.",
         _measure.table(header, rows),
-        f"The widget's own script and style add {own_size() / 1000:.1f} kB to a page, gzipped.",
+        f"The widget's own script and style add {own_size('attention_view') / 1000:.1f} kB to a "
+        "page, gzipped.",
         _measure.table(
             ("tokens", "weights", "stored output, kB", "gzipped, kB"),
             [
@@ -117,55 +106,6 @@ def main() -> None:
         ),
         packages=("playwright",),
     )
-
-
-def measured(browser: Browser, view: AttentionView, doing: str) -> Float[np.ndarray, "times 2"]:
-    """Return the milliseconds of the script, and of all that the main thread does, each time."""
-    with tempfile.TemporaryDirectory() as folder, OfflinePage(browser, **WINDOW) as offline:
-        path = Path(folder) / "page.html"
-        path.write_text(page_of(view), "utf-8")
-        page = offline.page
-        page.goto(path.as_uri())
-        page.evaluate(PROGRAM)
-        session = offline.context.new_cdp_session(page)
-        session.send("Performance.enable", {"timeDomain": "threadTicks"})
-
-        def spent(doing: str) -> Float[np.ndarray, " 2"]:
-            page.evaluate("prepare", doing)
-            before = _processor_times(session)
-            page.evaluate("act")
-            return 1000 * (_processor_times(session) - before)
-
-        nothing = np.median([spent("() => {}") for _ in range(TIMES)], axis=0)
-        taken = np.array([spent(doing) for _ in range(TIMES)])
-        assert offline.errors == []
-    return np.maximum(taken - nothing, 0)
-
-
-def _processor_times(session: CDPSession) -> Float[np.ndarray, " 2"]:
-    """Return the seconds of processor time of the page's scripts, and of its whole main thread."""
-    metrics = session.send("Performance.getMetrics")["metrics"]
-    times = {metric["name"]: metric["value"] for metric in metrics}
-    return np.array([times["ScriptDuration"], times["TaskDuration"]])
-
-
-def page_of(view: AttentionView) -> str:
-    output = view._repr_mimebundle_()[0]["text/html"]
-    style, script = extension.widget_style(), extension.widget_script()
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>AttentionView</title>'
-        f"<style>{style}</style><body>{output}<script>{script}</script></body></html>"
-    )
-
-
-def stored_size(view: AttentionView) -> tuple[int, int]:
-    output = view._repr_mimebundle_()[0]["text/html"].encode()
-    return len(output), len(gzip.compress(output, mtime=0))
-
-
-def own_size() -> int:
-    parts = [(extension.WIDGETS / f"attention_view.{kind}").read_bytes() for kind in ("js", "css")]
-    return sum(len(gzip.compress(part, mtime=0)) for part in parts)
 
 
 if __name__ == "__main__":

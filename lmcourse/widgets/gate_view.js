@@ -160,18 +160,23 @@ const PROPERTIES = {
 
 /** Values less their mean, scaled to length 1; null, if they are all the same. */
 function standardised(values) {
-  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-  const centred = Float64Array.from(values, (value) => value - mean);
-  const length = Math.hypot(...centred);
-  return length > 1e-12 ? centred.map((value) => value / length) : null;
+  let [sum, squares] = [0, 0];
+  for (const value of values) sum += value;
+  const mean = sum / values.length;
+  const centred = new Float64Array(values.length);
+  for (let i = 0; i < values.length; i++) {
+    centred[i] = values[i] - mean;
+    squares += centred[i] ** 2;
+  }
+  const length = Math.sqrt(squares);
+  if (length < 1e-12) return null;
+  for (let i = 0; i < values.length; i++) centred[i] /= length;
+  return centred;
 }
 
-/** The sum of products; `b` begins at `shift` and goes round. */
-function dot(a, b, shift = 0) {
+function dot(a, b) {
   let sum = 0;
-  const wrap = b.length - shift;
-  for (let i = 0; i < wrap; i++) sum += a[i] * b[i + shift];
-  for (let i = wrap; i < b.length; i++) sum += a[i] * b[i - wrap];
+  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
   return sum;
 }
 
@@ -187,7 +192,11 @@ function searchUnits({ units }, { ids, steps }, part, property) {
   const columns = range(0, units - 1).map((unit) =>
     standardised(places.map((place) => steps[place][part * units + unit])),
   );
-  const scores = (shift) => columns.map((column) => (column ? dot(column, wanted, shift) : 0));
+  const twice = Float64Array.of(...wanted, ...wanted); // so that it goes round when it is shifted
+  function scores(shift) {
+    const shifted = twice.subarray(shift, shift + places.length);
+    return columns.map((column) => (column ? dot(column, shifted) : 0));
+  }
   const found = [...scores(0).entries()].sort(([, a], [, b]) => Math.abs(b) - Math.abs(a));
   const best = (shift) => Math.max(...scores(shift).map(Math.abs));
   const shifts = range(1, SHIFTS).map((i) => Math.round((i * places.length) / (SHIFTS + 1)));
@@ -338,13 +347,13 @@ function pictureOf({ units }, { ids, steps }, quantity, palette) {
   const pixels = new Uint32Array(image.data.buffer);
   const colours = packed(palette);
   const start = partOf(quantity) * units;
-  ids.forEach((id, place) => {
-    if (id === SKIPPED) return;
-    for (let unit = 0; unit < units; unit++) {
-      const value = steps[place][start + unit];
-      pixels[unit * canvas.width + place] = colours[level(value, QUANTITIES[quantity])];
+  const read = ids.flatMap((id, place) => (id === SKIPPED ? [] : [place]));
+  for (let unit = 0; unit < units; unit++) {
+    const row = unit * canvas.width;
+    for (const place of read) {
+      pixels[row + place] = colours[level(steps[place][start + unit], QUANTITIES[quantity])];
     }
-  });
+  }
   g.putImageData(image, 0, 0);
   return canvas;
 }
