@@ -453,6 +453,12 @@ def correlations(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.array([np.corrcoef(column, wanted)[0, 1] for column in values.T])
 
 
+def shifted_best(values: np.ndarray, wanted: np.ndarray) -> list[float]:
+    """The best unit's correlation with the property at 19 shifts, smallest first."""
+    shifts = [int(i * len(wanted) / 20 + 0.5) for i in range(1, 20)]
+    return sorted(np.abs(correlations(values, np.roll(wanted, -s))).max() for s in shifts)
+
+
 @pytest.mark.browser
 def test_the_search_correlates_as_numpy_does(browser):
     program = """([state, text, quantity, property]) => {
@@ -473,9 +479,8 @@ def test_the_search_correlates_as_numpy_does(browser):
                 units, scores = zip(*result["found"], strict=True)
                 assert list(units) == np.argsort(-np.abs(expected)).tolist()
                 np.testing.assert_allclose(scores, expected[list(units)], atol=1e-12)
-                shifts = [int(i * len(wanted) / 20 + 0.5) for i in range(1, 20)]
-                best = [np.abs(correlations(values, np.roll(wanted, -s))).max() for s in shifts]
-                np.testing.assert_allclose(result["shifted"], sorted(best), atol=1e-12)
+                best = shifted_best(values, wanted)
+                np.testing.assert_allclose(result["shifted"], best, atol=1e-12)
     same = evaluate_in_module(
         browser, GateView, program, [view.page_state(), VERSE, "cell", [1] * len(VERSE)]
     )
@@ -768,7 +773,14 @@ def check_search(shown: Gates, view: GateView, search: str) -> None:
     assert words.startswith(
         f"Correlation with the {QUANTITIES[view.quantity]} over {len(view.text)} characters."
     )
-    assert re.search(r"reaches 0\.\d\d in the middle case and 0\.\d\d at most", words)
+    middle, most = re.search(
+        r"reaches (\S+) in the middle case and (\S+) at most\.", words
+    ).groups()
+    best = shifted_best(values, properties_of(view.text)[search])
+    assert (float(middle), float(most)) == pytest.approx((best[9], best[18]), abs=0.0051)
+    stands_out = np.abs(expected).max() > best[18]
+    said = f"Unit {order[0]} stands out." if stands_out else "So no unit stands out."
+    assert words.endswith(f" at most. {said}")
 
 
 @pytest.mark.browser

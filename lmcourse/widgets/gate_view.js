@@ -290,13 +290,15 @@ const NOTHING_MARKED =
 function verdict({ units }, result, search, marked, quantity) {
   if (search === "selection" && marked === null) return NOTHING_MARKED;
   if (result === null) return "All characters of this text are alike in that: nothing to find.";
-  const { shifted, count } = result;
+  const { found, shifted, count } = result;
+  const [[best, r]] = found;
   const [middle, most] = [shifted[(SHIFTS - 1) / 2], shifted.at(-1)];
   return (
     `Correlation with the ${QUANTITIES[quantity].name} over ${plural(count, "character")}. The ` +
     `best of ${plural(units, "unit")} follows anything a little: when the property is shifted ` +
     `along the text, in ${SHIFTS} ways, the best unit reaches ${decimals(middle)} in the middle ` +
-    `case and ${decimals(most)} at most.`
+    `case and ${decimals(most)} at most. ` +
+    (Math.abs(r) > most ? `Unit ${best} stands out.` : "So no unit stands out.")
   );
 }
 
