@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 from lmcourse import _arguments
+from lmcourse.keras.symbolic import flatten
 
-Logs = dict[str, float]
+Logs = dict[str, Any]
 
 
 class Callback:
@@ -83,7 +84,7 @@ class CallbackList:
     """Calls several callbacks in turn.
 
     Args:
-        callbacks: one, or a list of them.
+        callbacks: one, or (nested) lists of them.
         model: the model that is trained.
         **params: for each callback's ``params``.
 
@@ -91,12 +92,8 @@ class CallbackList:
         TypeError: something is not a callback.
     """
 
-    def __init__(
-        self, callbacks: Callback | Sequence[Callback] | None, *, model: Any, **params: Any
-    ):
-        if callbacks is None:
-            callbacks = []
-        self.callbacks = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
+    def __init__(self, callbacks: Any, *, model: Any, **params: Any):
+        self.callbacks = flatten(callbacks)
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
                 hint = ": make one of it, with ()" if isinstance(callback, type) else ""
@@ -106,14 +103,10 @@ class CallbackList:
             callback.set_model(model)
             callback.set_params(params)
 
-    def add(self, callback: Callback) -> None:
-        """Call one more, after the others."""
-        self.callbacks.append(callback)
-
-    def call(self, moment: str, *arguments: Any) -> None:
+    def call(self, moment: str, *when: int, logs: Logs | None = None) -> None:
         """Call the method of that name of every callback."""
         for callback in self.callbacks:
-            getattr(callback, moment)(*arguments)
+            getattr(callback, moment)(*when, {} if logs is None else logs)
 
     def wait_for(self, moment: str) -> bool:
         """Tell whether any callback does something at a moment."""
@@ -173,7 +166,12 @@ class _Monitor(Callback):
         self.best = best
 
     def value(self, logs: Logs | None) -> float | None:
-        """Return the value that is watched; warn if there is none."""
+        """Return the value that is watched; warn if there is none.
+
+        Raises:
+            ValueError: with ``mode="auto"``, it is not known whether more or less is better.
+        """
+        self._direction()
         found = (logs or {}).get(self.monitor)
         if found is None:
             warnings.warn(
@@ -184,15 +182,10 @@ class _Monitor(Callback):
         return found
 
     def improved(self, value: float, reference: float | None) -> bool:
-        """Tell whether ``value`` is better than ``reference`` by more than ``min_delta``.
-
-        Raises:
-            ValueError: with ``mode="auto"``, it is not known whether more or less is better.
-        """
-        direction = self._direction()
+        """Tell whether ``value`` is better than ``reference`` by more than ``min_delta``."""
         if reference is None:
             return True
-        if direction == "down":
+        if self._direction() == "down":
             return value + self.min_delta < reference
         return value - self.min_delta > reference
 
@@ -234,7 +227,7 @@ class EarlyStopping(_Monitor):
     def __init__(
         self,
         monitor: str = "val_loss",
-        min_delta: float = 0,
+        min_delta: float = 0.0,
         patience: int = 0,
         verbose: int = 0,
         mode: str = "auto",
@@ -316,7 +309,7 @@ class ModelCheckpoint(_Monitor):
         mode: str = "auto",
         initial_value_threshold: float | None = None,
     ):
-        super().__init__(monitor, mode, min_delta=0, best=initial_value_threshold)
+        super().__init__(monitor, mode, min_delta=0.0, best=initial_value_threshold)
         self.filepath = fspath(filepath)
         self.verbose = verbose
         self.save_best_only = save_best_only

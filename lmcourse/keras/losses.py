@@ -128,9 +128,13 @@ def sparse_categorical_crossentropy(
     counted = None if ignore_class is None else labels != ignore_class
     if counted is not None:
         labels = labels.where(counted, 0)
-    if not labels.is_cuda:  # on a GPU, looking would make every step wait; `fit` looks before
+    if y_true.is_floating_point():
+        check_classes("y_true", y_true, y_pred.shape[-1], ignore_class)
+    try:
+        right = y_pred.gather(-1, labels.unsqueeze(-1)).squeeze(-1)  # (*batch)
+    except RuntimeError:  # looking at every label before would cost each step more than this
         check_classes("y_true", labels, y_pred.shape[-1])
-    right = y_pred.gather(-1, labels.unsqueeze(-1)).squeeze(-1)  # (*batch)
+        raise
     if from_logits:
         losses = y_pred.logsumexp(-1) - right
     else:

@@ -235,15 +235,14 @@ class Adam(Optimizer):
 
     def update(self, weights, gradients, momentums, velocities, largest=()):
         """One step."""
-        done = float(self.iterations - 1)  # torch counts on by itself
-        steps = [torch.tensor(done, device=weight.device) for weight in weights]
+        done = torch.full((len(weights),), self.iterations - 1.0, device=weights[0].device)
         adam(
             weights,
             gradients,
             momentums,
             velocities,
             list(largest),
-            steps,
+            list(done.unbind()),  # which torch counts on by itself
             fused=True,
             amsgrad=self.amsgrad,
             beta1=self.beta_1,

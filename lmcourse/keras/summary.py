@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lmcourse.keras.layers.base import Layer
 from lmcourse.keras.symbolic import flatten
 
 UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
@@ -86,10 +87,14 @@ def _is_graph(model: Any) -> bool:
 
 
 def _row(model: Any, layer: Any) -> list[str]:
-    parameters = f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
+    parameters = "0 (unbuilt)"
+    if layer.built:
+        parameters = f"{layer.count_params():,}"
+    elif type(layer).build is Layer.build:  # it has nothing to build
+        parameters = "0"
     return [
         f"{layer.name} ({type(layer).__name__})",
-        _shapes(layer.output_shape) if layer.built else "?",
+        "?" if layer.output_shape is None else _shapes(layer.output_shape),
         parameters,
         _connections(model, layer) if model.built else "-",
     ]
@@ -157,7 +162,11 @@ def _widths(line_length: int, positions: tuple[float, ...]) -> list[int]:
 
 
 def _table(header: list[str], rows: list[list[str]], widths: list[int]) -> list[str]:
-    lines = [_rule("┏━┳┓", widths), *_cells(header, widths, "┃"), _rule("┡━╇┩", widths)]
+    lines = [
+        _rule("┏━┳┓", widths),
+        *_cells(header, widths, "┃", to_the_bottom=True),
+        _rule("┡━╇┩", widths),
+    ]
     for i, row in enumerate(rows):
         if i:
             lines.append(_rule("├─┼┤", widths))
@@ -170,12 +179,16 @@ def _rule(characters: str, widths: list[int]) -> str:
     return left + middle.join(line * (width + 2) for width in widths) + right
 
 
-def _cells(row: list[str], widths: list[int], border: str) -> list[str]:
+def _cells(
+    row: list[str], widths: list[int], border: str, *, to_the_bottom: bool = False
+) -> list[str]:
     columns = [_wrapped(text, width) for text, width in zip(row, widths, strict=True)]
     height = max(map(len, columns))
+    for column in columns:
+        blank = [""] * (height - len(column))
+        column[:] = blank + column if to_the_bottom else column + blank
     lines = []
-    for i in range(height):
-        texts = [column[i] if i < len(column) else "" for column in columns]
+    for texts in zip(*columns, strict=True):
         aligned = [
             text.rjust(width) if n == 2 else text.ljust(width)  # the counts stand to the right
             for n, (text, width) in enumerate(zip(texts, widths, strict=True))
@@ -185,17 +198,11 @@ def _cells(row: list[str], widths: list[int], border: str) -> list[str]:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Break a text into lines between words; words that are too long, anywhere."""
-    lines = [""]
+    """Break a text into lines between words; a word that is too long ends in an ellipsis."""
+    lines: list[str] = []
     for word in text.split(" "):
-        joined = f"{lines[-1]} {word}" if lines[-1] else word
-        if len(joined) <= width:
-            lines[-1] = joined
-            continue
-        if lines[-1]:
-            lines.append("")
-        while len(word) > width:
-            lines[-1:] = [word[:width], ""]
-            word = word[width:]
-        lines[-1] = word
-    return lines
+        if lines and len(lines[-1]) + 1 + len(word) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return [line if len(line) <= width else f"{line[: width - 1]}…" for line in lines]

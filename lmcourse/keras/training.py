@@ -18,7 +18,7 @@ from lmcourse.keras.metrics import Mean, Metric
 from lmcourse.keras.optimizers import Optimizer
 from lmcourse.keras.symbolic import flatten, map_structure
 
-Logs = dict[str, float]
+Logs = dict[str, float | list[float]]
 
 
 class Trainer:
@@ -148,8 +148,9 @@ class Trainer:
 
         steps = -(-len(train) // batch_size)
         self.history = History()
-        called = CallbackList(callbacks, model=self, verbose=verbose, epochs=epochs, steps=steps)
-        called.add(self.history)
+        called = CallbackList(
+            [callbacks, self.history], model=self, verbose=verbose, epochs=epochs, steps=steps
+        )
         progress = _Progress(verbose, steps)
         self.stop_training = False
         logs: Logs = {}
@@ -163,10 +164,10 @@ class Trainer:
                     logs |= {f"val_{name}": value for name, value in found.items()}
                     logs = dict(sorted(logs.items()))
                 bar.finish(logs)
-            called.call("on_epoch_end", epoch, logs)
+            called.call("on_epoch_end", epoch, logs=logs)
             if self.stop_training:
                 break
-        called.call("on_train_end", logs)
+        called.call("on_train_end", logs=logs)
         return self.history
 
     def evaluate(
@@ -243,7 +244,7 @@ class Trainer:
                 found.append(self(batch.x, training=False))
                 if waited_for:
                     outputs = {"outputs": map_structure(_to_numpy, found[-1])}
-                    called.call("on_predict_batch_end", i, outputs)
+                    called.call("on_predict_batch_end", i, logs=outputs)
                 bar.step()
         called.call("on_predict_end")
         return _concatenated(found)
@@ -344,7 +345,7 @@ class Trainer:
             called.call("on_train_batch_begin", i)
             self._train_step(batch)
             if waited_for:
-                called.call("on_train_batch_end", i, self._logs())
+                called.call("on_train_batch_end", i, logs=self._logs())
             bar.step(self._logs)
             if self.stop_training:
                 break
@@ -378,11 +379,11 @@ class Trainer:
                 self._compute_loss(outputs, batch)
                 self._metrics.update(outputs, batch)
                 if waited_for:
-                    called.call("on_test_batch_end", i, self._logs())
+                    called.call("on_test_batch_end", i, logs=self._logs())
                 if bar is not None:
                     bar.step(self._logs)
         logs = self._logs()
-        called.call("on_test_end", logs)
+        called.call("on_test_end", logs=logs)
         return logs
 
     def _compute_loss(self, outputs: Sequence[Tensor], batch: Samples) -> Tensor:
@@ -394,7 +395,8 @@ class Trainer:
                     f"loss {self._losses[i].name!r} must return one number to train by, got shape "
                     f"{tuple(loss.shape)}: its reduction must not be 'none'"
                 )
-            running.add(loss.detach() * len(batch), len(batch))
+            if len(self._single_losses) > 1:
+                running.add(loss.detach() * len(batch), len(batch))
             factor = self._loss_weights[i]
             total = total + (loss if factor is None else factor * loss)
         self._total_loss.add(total.detach() * len(batch), len(batch))
