@@ -20,14 +20,14 @@ exercise = functools.partial(exercises.exercise, chapter="05_lstm")
 
 
 def _compare_one_of(result, expected, *, names, name):
-    """Compare the part called ``name`` of a tuple; say so if two parts changed places."""
+    """Compare the part called ``name`` of a pair; say so if the two changed places."""
     if not isinstance(result, (tuple, list)) or len(result) != len(names):
         raise Wrong(f"a tuple ({', '.join(names)})", describe(result))
     place = names.index(name)
     try:
         compare(result[place], expected[place])
     except Wrong:
-        if len(names) == 2 and _agree(result[::-1], expected):
+        if _agree(result[::-1], expected):
             first, second = names
             order = f"{first} comes first, then {second}"
             raise Wrong(*map(describe, (expected[place], result[place])), idea=order) from None
