@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 os.environ["KERAS_BACKEND"] = "torch"  # Keras looks at it once, when it is imported
 
@@ -15,7 +16,7 @@ from keras.src.backend import get_keras_mask
 
 import lmcourse.keras
 
-__all__ = ["build_both", "get_keras_mask", "keras", "randomize_weights"]
+__all__ = ["build_both", "get_keras_mask", "keras", "quiet", "randomize_weights"]
 
 if keras.backend.backend() != "torch":
     raise RuntimeError(
@@ -23,6 +24,9 @@ if keras.backend.backend() != "torch":
     )
 keras.config.set_floatx("float32")  # whatever the user's keras.json says
 keras.config.set_epsilon(1e-7)
+
+quiet = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:keras")
+"""A mark for tests in which Keras turns tensors into arrays in NumPy's old way."""
 
 
 def build_both(build: Callable[[Any], Any]) -> tuple[Any, Any]:

@@ -16,7 +16,9 @@ import lmcourse.keras
 from lmcourse.keras.activations import ACTIVATIONS
 from lmcourse.keras.initializers import INITIALIZERS
 from lmcourse.keras.layers.base import Layer, device, get_mask
-from tests.keras_reference import build_both, get_keras_mask, keras, randomize_weights
+from tests.keras_reference import build_both, get_keras_mask, keras, quiet, randomize_weights
+
+pytestmark = quiet
 
 BATCH, TIME, INPUTS, UNITS = 4, 6, 3, 5
 KINDS = {

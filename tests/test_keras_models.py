@@ -13,7 +13,9 @@ import torch
 
 import lmcourse.keras
 from lmcourse.keras.layers.base import get_mask
-from tests.keras_reference import build_both, get_keras_mask, keras
+from tests.keras_reference import build_both, get_keras_mask, keras, quiet
+
+pytestmark = quiet
 
 WORDS, BATCH, TIME = 11, 3, 5
 
@@ -124,7 +126,10 @@ def states_of_both_directions(k):
 
 
 def dictionaries(k):
-    inputs = {"left": k.Input(shape=(TIME, 3)), "right": k.Input(shape=(4,))}
+    inputs = {
+        "left": k.Input(shape=(TIME, 3), name="left"),
+        "right": k.Input(shape=(4,), name="right"),
+    }
     outputs = {"a": k.layers.LSTM(2)(inputs["left"]), "b": k.layers.Dense(2)(inputs["right"])}
     return k.Model(inputs, outputs)
 
@@ -306,6 +311,14 @@ def test_layers_are_found_by_name_and_place():
         assert model.get_layer("first").output.shape == (None, 3)
 
 
+def test_the_output_of_a_layer_is_that_of_its_first_call():
+    for k in (lmcourse.keras, keras):
+        layer = k.layers.Dense(2)
+        first, second = k.Input(shape=(3,)), k.Input(shape=(7, 3))
+        outputs = [layer(first), layer(second)]
+        assert layer.output is outputs[0]
+
+
 def test_stateful_models_carry_their_states_until_they_are_reset():
     def build(k):
         return k.Sequential(
@@ -342,12 +355,13 @@ def test_a_part_of_a_model_is_a_model():
 
     ours, theirs = build_both(build)
     parts = [
-        library.Model(model.inputs, model.get_layer("long_2").output)
+        library.Model(model.input, model.get_layer("long_2").output)
         for library, model in ((lmcourse.keras, ours), (keras, theirs))
     ]
     x = random(BATCH, TIME, 3)
     assert_all_close(*(outputs_and_gradients(part, x) for part in parts))
     assert parts[0].layers[1] is ours.get_layer("long_1")
+    assert [t.shape for t in ours.output] == [t.shape for t in theirs.output]
 
 
 def test_a_layer_can_be_told_in_the_graph_that_it_trains():
@@ -409,7 +423,7 @@ BAD = {
         lambda k: k.Sequential(
             [k.Input((TIME, 3)), k.layers.LSTM(2, return_state=True), k.layers.Dense(2)]
         ),
-        "",
+        "one tensor",
     ),
 }
 

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import lmcourse.keras
-from tests.keras_reference import keras
+from tests.keras_reference import keras, quiet
 from tests.notebooks import ROOT
+
+pytestmark = quiet
 
 PROGRAMS = ROOT / "tests" / "programs"
 SWAPS = {lmcourse.keras: "lmcourse", keras: "keras._tf_keras"}

@@ -99,6 +99,16 @@ class Model(Trainer, Layer):
         return self.layers
 
     @property
+    def input(self) -> Any:
+        """The symbolic input, or the inputs in their structure."""
+        return self._input_structure
+
+    @property
+    def output(self) -> Any:
+        """The symbolic output, or the outputs in their structure."""
+        return self._output_structure
+
+    @property
     def input_shape(self) -> Any:
         """Shape of the input, or of the inputs in their structure."""
         return map_structure(lambda tensor: tensor.shape, self._input_structure)

@@ -326,14 +326,14 @@ class Layer(nn.Module):
 
     @property
     def output(self) -> Any:
-        """What the layer returned when it was last called on symbolic tensors.
+        """What the layer returned when it was first called on symbolic tensors.
 
         Raises:
             AttributeError: it never was.
         """
         if not self.nodes:
             raise AttributeError(f"{self.name!r} has not been called on symbolic tensors")
-        return self.nodes[-1].outputs
+        return self.nodes[0].outputs
 
 
 class InputLayer(Layer):
