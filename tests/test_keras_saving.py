@@ -247,6 +247,14 @@ def test_what_cannot_be_saved_is_named(tmp_path):
     model.compile("sgd", "mse", metrics=[mine])
     with pytest.raises(ValueError, match="metric 'mine' is a function of your own"):
         model.save(tmp_path / "model")
+
+    class Mine(losses.Loss):
+        def call(self, y_true, y_pred):
+            return (y_true - y_pred).abs().mean(-1)
+
+    model.compile("sgd", Mine())
+    with pytest.raises(ValueError, match="Mine is a class of your own"):
+        model.save(tmp_path / "model")
     assert not list(tmp_path.iterdir())
     model.save_weights(tmp_path / "weights")
     with pytest.raises(FileExistsError, match="overwrite=True"):

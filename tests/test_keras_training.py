@@ -539,6 +539,27 @@ def test_training_is_training_only_in_fit():
     assert found == [True, False, False, False, False]
 
 
+def test_an_interrupted_training_leaves_no_dropout_behind():
+    class Interrupt(callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    model = Sequential([layers.Input(shape=(3,)), layers.Dropout(0.9)])
+    model.compile("sgd", "mse")
+    model.add(layers.Dense(3))
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, X, verbose=0, callbacks=[Interrupt()])
+    assert not model.layers[0].training
+    np.testing.assert_array_equal(model(X).detach(), model(X).detach())
+
+
+def test_inputs_in_a_list_of_one_build_a_model():
+    model = Sequential([layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit([X], [Y], verbose=0)
+    assert model.predict([X], verbose=0).shape == (10, 1)
+
+
 def test_frozen_layers_stay():
     model = Sequential([layers.Input(shape=(3,)), layers.Dense(2, name="frozen"), layers.Dense(1)])
     model.layers[0].trainable = False
@@ -975,6 +996,34 @@ WRONG = {
         _fit(_compiled(), X, Y, callbacks=[callbacks.EarlyStopping("mystery")]),
         ValueError,
         "mystery",
+    ),
+    "watching a misspelt name": (
+        _fit(_compiled(), X, Y, callbacks=[callbacks.EarlyStopping("acuracy")]),
+        ValueError,
+        "pass mode='max' or mode='min', or one of loss",
+    ),
+    "a metric without targets": (
+        _fit(
+            _compiled([None, "mse"], _two_outputs(lmcourse.keras), metrics=["accuracy", None]),
+            [A, B],
+            [Q],
+        ),
+        ValueError,
+        "y must hold targets for 'p', which has a loss or a metric",
+    ),
+    "y of fewer axes than a masked prediction": (
+        _fit(
+            _compiled(
+                "binary_crossentropy",
+                _sequence_model(
+                    lmcourse.keras, mask=True, classes=1, activation="sigmoid", steps=True
+                ),
+            ),
+            IDS,
+            IDS % 2,
+        ),
+        ValueError,
+        r"mask of the predictions has shape \(21, 5\).*as y\[..., None\]",
     ),
     "reduction": (
         lambda: losses.MeanSquaredError(reduction="average"),

@@ -171,12 +171,17 @@ class _Monitor(Callback):
         Raises:
             ValueError: with ``mode="auto"``, it is not known whether more or less is better.
         """
-        self._direction()
-        found = (logs or {}).get(self.monitor)
+        logs = logs or {}
+        if self._direction() is None:
+            raise ValueError(
+                f"{type(self).__name__} cannot tell whether {self.monitor!r} is to rise or to "
+                f"fall: pass mode='max' or mode='min', or one of {', '.join(logs)}"
+            )
+        found = logs.get(self.monitor)
         if found is None:
             warnings.warn(
                 f"{type(self).__name__} watches {self.monitor!r}, which is not there; there are: "
-                f"{', '.join(logs or {})}",
+                f"{', '.join(logs)}",
                 stacklevel=2,
             )
         return found
@@ -189,16 +194,10 @@ class _Monitor(Callback):
             return value + self.min_delta < reference
         return value - self.min_delta > reference
 
-    def _direction(self) -> str:
+    def _direction(self) -> str | None:
         if self.mode != "auto":
             return "down" if self.mode == "min" else "up"
-        direction = self.model.direction_of(self.monitor.removeprefix("val_"))
-        if direction is None:
-            raise ValueError(
-                f"{type(self).__name__} cannot tell whether {self.monitor!r} is to rise or to "
-                "fall: pass mode='max' or mode='min'"
-            )
-        return direction
+        return self.model.direction_of(self.monitor.removeprefix("val_"))
 
 
 class EarlyStopping(_Monitor):

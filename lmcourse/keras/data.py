@@ -181,7 +181,7 @@ def per_output(name: str, given: Any, outputs: Sequence[str]) -> list[Any]:
 
 
 def tensors(name: str, value: Any) -> Any:
-    """Return an array, or a list or dict of them, as tensors.
+    """Return an array, or a list or dict of them, as tensors; a list of one is that one.
 
     Raises:
         TypeError: something is no array of numbers.
@@ -189,9 +189,11 @@ def tensors(name: str, value: Any) -> Any:
     """
     if isinstance(value, Mapping):
         return {key: _tensor(f"{name}[{key!r}]", part) for key, part in value.items()}
-    if isinstance(value, list | tuple) and _holds_arrays(value):
-        return [_tensor(f"{name}[{i}]", part) for i, part in enumerate(value)]
-    return _tensor(name, value)
+    if not (isinstance(value, list | tuple) and _holds_arrays(value)):
+        return _tensor(name, value)
+    if len(value) == 1:
+        return _tensor(name, value[0])
+    return [_tensor(f"{name}[{i}]", part) for i, part in enumerate(value)]
 
 
 def _named_tensor(name: str, output: str, value: Any, outputs: Sequence[str]) -> Tensor | None:

@@ -398,6 +398,11 @@ def reduce_weighted(
         reduction: as in `Loss`.
     """
     weight = sample_weight
+    if mask is not None and mask.shape != losses.shape:
+        raise ValueError(
+            f"the mask of the predictions has shape {tuple(mask.shape)}, but the losses have shape "
+            f"{tuple(losses.shape)}: y must have as many axes as the predictions, as y[..., None]"
+        )
     if mask is not None:
         counted = mask.to(losses.dtype)
         if reduction in ("mean", "sum_over_batch_size"):  # so that the mean is of what counts

@@ -568,7 +568,6 @@ class F1Score(Metric):
 METRICS: dict[str, type[Metric]] = {
     metric.__name__: metric
     for metric in (
-        Mean,
         BinaryAccuracy,
         CategoricalAccuracy,
         SparseCategoricalAccuracy,

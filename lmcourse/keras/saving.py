@@ -135,18 +135,24 @@ def _set_weights(model: Any, content: dict[str, np.ndarray], names: list[str], f
 def _compile_config(model: Any) -> dict[str, Any]:
     given = model.compile_arguments
     return {
-        "optimizer": _described(model.optimizer),
+        "optimizer": _described(optimizers.OPTIMIZERS, model.optimizer),
         "built_for": [weight.path for weight in model.optimizer.weights],
         "iterations": model.optimizer.iterations,
-        "loss": _map_describe(given["loss"], losses.get),
+        "loss": _map_describe(losses.LOSSES, given["loss"], losses.get),
         "loss_weights": given["loss_weights"],
-        "metrics": _map_describe(given["metrics"], metrics.get),
-        "weighted_metrics": _map_describe(given["weighted_metrics"], metrics.get),
+        "metrics": _map_describe(metrics.METRICS, given["metrics"], metrics.get),
+        "weighted_metrics": _map_describe(metrics.METRICS, given["weighted_metrics"], metrics.get),
     }
 
 
-def _described(thing: Any) -> dict[str, Any]:
-    return {"class_name": type(thing).__name__, "config": thing.get_config()}
+def _described(table: dict[str, Any], thing: Any) -> dict[str, Any]:
+    config = thing.get_config()  # which says so if it is a function of the user's
+    if type(thing) not in table.values():
+        raise ValueError(
+            f"{type(thing).__name__} is a class of your own, which cannot be saved: use "
+            "save_weights, or compile with what lmcourse.keras has"
+        )
+    return {"class_name": type(thing).__name__, "config": config}
 
 
 def _revived(table: dict[str, Any], description: dict[str, Any]) -> Any:
@@ -154,16 +160,16 @@ def _revived(table: dict[str, Any], description: dict[str, Any]) -> Any:
     return found.from_config(description["config"])
 
 
-def _map_describe(given: Any, get: Any) -> Any:
+def _map_describe(table: dict[str, Any], given: Any, get: Any) -> Any:
     """Describe what is not a name, in whatever lists and dicts it comes."""
     if isinstance(given, dict):
-        return {key: _map_describe(part, get) for key, part in given.items()}
+        return {key: _map_describe(table, part, get) for key, part in given.items()}
     if isinstance(given, list | tuple):
-        return [_map_describe(part, get) for part in given]
+        return [_map_describe(table, part, get) for part in given]
     if given is None or isinstance(given, str):
         return given
     thing = given if isinstance(given, Loss | Metric) else get(given)
-    return _described(thing)
+    return _described(table, thing)
 
 
 def _map_described(table: dict[str, Any], given: Any) -> Any:

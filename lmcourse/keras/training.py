@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -282,9 +283,8 @@ class Trainer:
             batch = batch.with_class_weight(class_weight, sparse=sparse)
         self._prepare(batch, len(batch))
         self._reset_metrics()
-        self.train()
-        self._train_step(batch)
-        self.eval()
+        with self._in_training():
+            self._train_step(batch)
         logs = self._logs()
         return logs if return_dict else self._in_order(logs)
 
@@ -340,17 +340,25 @@ class Trainer:
     def _train_epoch(self, batches: Iterator[Samples], called: CallbackList, bar: _Bar) -> Logs:
         waited_for = called.wait_for("on_train_batch_end")
         self._reset_metrics()
-        self.train()
-        for i, batch in enumerate(batches):
-            called.call("on_train_batch_begin", i)
-            self._train_step(batch)
-            if waited_for:
-                called.call("on_train_batch_end", i, logs=self._logs())
-            bar.step(self._logs)
-            if self.stop_training:
-                break
-        self.eval()
+        with self._in_training():
+            for i, batch in enumerate(batches):
+                called.call("on_train_batch_begin", i)
+                self._train_step(batch)
+                if waited_for:
+                    called.call("on_train_batch_end", i, logs=self._logs())
+                bar.step(self._logs)
+                if self.stop_training:
+                    break
         return self._logs()
+
+    @contextmanager
+    def _in_training(self) -> Iterator[None]:
+        """Have layers behave as in training, and afterwards, whatever happens, no longer."""
+        self.train()
+        try:
+            yield
+        finally:
+            self.eval()
 
     def _train_step(self, batch: Samples) -> None:
         for weight in self.optimizer.weights:
@@ -448,11 +456,11 @@ class Trainer:
             given = dict(zip(trained, y, strict=True))  # only those of the outputs with a loss
             y = [given.get(i) for i in range(len(outputs))]
         made = samples(x, y, sample_weight, outputs=outputs)
-        for i in trained:
+        for i in {*trained, *self._metrics.outputs}:
             if made.y[i] is None:
                 raise ValueError(
-                    f"y must hold targets for {outputs[i]!r}, whose loss is "
-                    f"{self._losses[i].name!r}, got none"
+                    f"y must hold targets for {outputs[i]!r}, which has a loss or a metric, "
+                    "got none"
                 )
         return made
 
@@ -504,6 +512,11 @@ class _Metrics:
             for metric in listed
         ]
         self._objects: list[Metric] = []  # the kinds of accuracy are known with the first batch
+
+    @property
+    def outputs(self) -> list[int]:
+        """The places of the outputs that have metrics."""
+        return [i for i, _, _ in self._wanted]
 
     @property
     def objects(self) -> list[Metric]:
