@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from lmcourse import _arguments
+from lmcourse.keras.layers.base import clear_session
 from lmcourse.keras.preprocessing.sequence import pad_sequences
 
-__all__ = ["pad_sequences", "set_random_seed", "to_categorical"]
+__all__ = ["clear_session", "pad_sequences", "set_random_seed", "to_categorical"]
 
 
 def set_random_seed(seed: int) -> None:
