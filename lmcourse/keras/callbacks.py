@@ -17,8 +17,8 @@ Logs = dict[str, Any]
 class Callback:
     """Does nothing; a subclass overrides the methods of the moments that it waits for.
 
-    ``logs`` holds the loss and the metrics so far; for an epoch's end, also those of the validation
-    data, whose names start with ``val_``.
+    Every method gets ``logs``, the loss and the metrics so far; at an epoch's end, also those of
+    the validation data, whose names start with ``val_``; empty at a beginning.
 
     Attributes:
         model: the model that is trained.
@@ -30,54 +30,54 @@ class Callback:
         self.params: dict[str, Any] = {}
 
     def set_model(self, model: Any) -> None:
-        """Say which model is trained."""
+        """Keep the ``model`` that is trained."""
         self.model = model
 
     def set_params(self, params: dict[str, Any]) -> None:
-        """Say how it is trained."""
+        """Keep ``params``, which say how it is trained."""
         self.params = params
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Called once before `fit` trains."""
+        """Called once before `fit` trains, with empty ``logs``."""
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Called once after `fit` has trained."""
+        """Called once after `fit` has trained, with the last epoch's ``logs``."""
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Called before each epoch, the first of which is 0."""
+        """Called before each ``epoch``, the first of which is 0, with empty ``logs``."""
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Called after each epoch and its validation."""
+        """Called after each ``epoch`` and its validation, with their ``logs``."""
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Called before each batch of training."""
+        """Called before each ``batch`` of training, with empty ``logs``."""
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Called after each batch of training."""
+        """Called after each ``batch`` of training, with the ``logs`` so far."""
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
-        """Called before `evaluate`, or a validation, looks at the first batch."""
+        """Called before `evaluate`, or a validation, with empty ``logs``."""
 
     def on_test_end(self, logs: Logs | None = None) -> None:
-        """Called after `evaluate`, or a validation."""
+        """Called after `evaluate`, or a validation, with its ``logs``."""
 
     def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Called before each batch of `evaluate`."""
+        """Called before each ``batch`` of `evaluate`, with empty ``logs``."""
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Called after each batch of `evaluate`."""
+        """Called after each ``batch`` of `evaluate`, with the ``logs`` so far."""
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
-        """Called before `predict` looks at the first batch."""
+        """Called before `predict` computes, with empty ``logs``."""
 
     def on_predict_end(self, logs: Logs | None = None) -> None:
-        """Called after `predict`."""
+        """Called after `predict`, with empty ``logs``."""
 
     def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Called before each batch of `predict`."""
+        """Called before each ``batch`` of `predict`, with empty ``logs``."""
 
     def on_predict_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Called after each batch of `predict`; ``logs["outputs"]`` holds what came out."""
+        """Called after each ``batch`` of `predict`; its ``logs`` hold the outputs."""
 
 
 class CallbackList:
@@ -104,12 +104,12 @@ class CallbackList:
             callback.set_params(params)
 
     def call(self, moment: str, *when: int, logs: Logs | None = None) -> None:
-        """Call the method of that name of every callback."""
+        """Call the method named ``moment`` of every callback, with ``when`` and ``logs``."""
         for callback in self.callbacks:
             getattr(callback, moment)(*when, {} if logs is None else logs)
 
     def wait_for(self, moment: str) -> bool:
-        """Tell whether any callback does something at a moment."""
+        """Return whether any callback does something at ``moment``."""
         return any(
             getattr(getattr(callback, moment), "__func__", None) is not getattr(Callback, moment)
             for callback in self.callbacks
@@ -130,7 +130,7 @@ class History(Callback):
         self.epoch: list[int] = []
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Write down."""
+        """Write the ``logs`` of ``epoch`` down."""
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
@@ -243,7 +243,7 @@ class EarlyStopping(_Monitor):
         self.on_train_begin()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Forget an earlier training."""
+        """Forget an earlier training; ``logs`` are not looked at."""
         self.wait = 0
         self.stopped_epoch = 0
         self.best = None
@@ -251,7 +251,15 @@ class EarlyStopping(_Monitor):
         self.best_weights = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Look at the value, and stop training if it has not improved for too long."""
+        """Stop training if the value has not improved for too long.
+
+        Args:
+            epoch: the epoch that has ended.
+            logs: its loss and metrics.
+
+        Raises:
+            ValueError: with ``mode="auto"``, it is not known whether more or less is better.
+        """
         current = self.value(logs)
         if current is None or epoch < self.start_from_epoch:
             return
@@ -269,7 +277,7 @@ class EarlyStopping(_Monitor):
             self.model.stop_training = True
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Give the model its best weights, if asked for."""
+        """Give the model its best weights, if asked for; ``logs`` are not looked at."""
         if self.verbose and self.stopped_epoch:
             print(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.best_weights is not None:
@@ -316,6 +324,10 @@ class ModelCheckpoint(_Monitor):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save, if there is reason to.
+
+        Args:
+            epoch: the epoch that has ended.
+            logs: its loss and metrics.
 
         Raises:
             KeyError: ``filepath`` names something that is not in ``logs``.

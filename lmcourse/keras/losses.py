@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -32,6 +32,12 @@ def mean_squared_error(y_true: Any, y_pred: Any) -> Float[Tensor, "*batch"]:
     Args:
         y_true: targets, of the shape of ``y_pred`` or without its last axis of size 1.
         y_pred: predictions (*batch, features).
+
+    Returns:
+        The losses (*batch).
+
+    Raises:
+        ValueError: the shapes do not go together.
     """
     y_true, y_pred = _same_shape("mean_squared_error", y_true, y_pred)
     return (y_true - y_pred).square().mean(-1)
@@ -43,6 +49,12 @@ def mean_absolute_error(y_true: Any, y_pred: Any) -> Float[Tensor, "*batch"]:
     Args:
         y_true: targets, of the shape of ``y_pred`` or without its last axis of size 1.
         y_pred: predictions (*batch, features).
+
+    Returns:
+        The losses (*batch).
+
+    Raises:
+        ValueError: the shapes do not go together.
     """
     y_true, y_pred = _same_shape("mean_absolute_error", y_true, y_pred)
     return (y_true - y_pred).abs().mean(-1)
@@ -60,6 +72,9 @@ def binary_crossentropy(
         y_pred: their probabilities (*batch, labels), kept in [1e-7, 1 − 1e-7].
         from_logits: whether ``y_pred`` are logits instead.
         label_smoothing: share by which labels are drawn towards 0.5.
+
+    Returns:
+        The losses (*batch).
 
     Raises:
         ValueError: the shapes differ.
@@ -90,6 +105,9 @@ def categorical_crossentropy(
         from_logits: whether ``y_pred`` are logits instead.
         label_smoothing: share of each label that is spread evenly over all classes.
 
+    Returns:
+        The losses (*batch).
+
     Raises:
         ValueError: the shapes differ.
     """
@@ -116,6 +134,9 @@ def sparse_categorical_crossentropy(
             [1e-7, 1 − 1e-7].
         from_logits: whether ``y_pred`` are logits instead.
         ignore_class: label of places that do not count; a mask on the result says which do.
+
+    Returns:
+        The losses (*batch).
 
     Raises:
         ValueError: the shapes do not go together, or a label is no class.
@@ -146,9 +167,15 @@ def sparse_categorical_crossentropy(
 
 
 def check_classes(
-    name: str, labels: Tensor, n_classes: int, ignore_class: int | None = None
+    name: str, labels: Shaped[Tensor, ...], n_classes: int, ignore_class: int | None = None
 ) -> None:
     """Check that labels are whole numbers in ``[0, n_classes)``, or ``ignore_class``.
+
+    Args:
+        name: of the labels, for the message.
+        labels: of any shape.
+        n_classes: how many classes there are.
+        ignore_class: a label that is no class and allowed.
 
     Raises:
         ValueError: one is not; the message says which, and where it stands.
@@ -207,10 +234,10 @@ class Loss:
         mask = masks[0] & masks[-1] if masks else None
         if sample_weight is not None:
             sample_weight = to_tensor(sample_weight)
-        return reduce_weighted(losses, sample_weight, mask, self.reduction)
+        return _reduced(losses, sample_weight, mask, self.reduction)
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Return the losses of the single predictions."""
+    def call(self, y_true: Shaped[Tensor, ...], y_pred: Float[Tensor, ...]) -> Float[Tensor, ...]:
+        """Return the losses of the predictions ``y_pred``, given the targets ``y_true``."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it computes: no call()")
 
     def get_config(self) -> dict[str, Any]:
@@ -219,7 +246,7 @@ class Loss:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Loss:
-        """Make a loss from what ``get_config`` returned."""
+        """Return a loss like the one whose ``get_config`` returned ``config``."""
         return cls(**config)
 
 
@@ -244,8 +271,8 @@ class LossFunctionWrapper(Loss):
         self.fn = fn
         self.keywords = keywords
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Return the losses of the single predictions."""
+    def call(self, y_true: Shaped[Tensor, ...], y_pred: Float[Tensor, ...]) -> Float[Tensor, ...]:
+        """Return the losses of the predictions ``y_pred``, given the targets ``y_true``."""
         y_true, y_pred = same_rank(y_true, y_pred)
         return self.fn(y_true, y_pred, **self.keywords)
 
@@ -264,7 +291,12 @@ class LossFunctionWrapper(Loss):
 
 
 class MeanSquaredError(LossFunctionWrapper):
-    """`mean_squared_error`, reduced."""
+    """`mean_squared_error`, reduced.
+
+    Args:
+        reduction: as in `Loss`.
+        name: what messages and histories call it.
+    """
 
     def __init__(
         self,
@@ -275,7 +307,12 @@ class MeanSquaredError(LossFunctionWrapper):
 
 
 class MeanAbsoluteError(LossFunctionWrapper):
-    """`mean_absolute_error`, reduced."""
+    """`mean_absolute_error`, reduced.
+
+    Args:
+        reduction: as in `Loss`.
+        name: what messages and histories call it.
+    """
 
     def __init__(
         self,
@@ -286,7 +323,17 @@ class MeanAbsoluteError(LossFunctionWrapper):
 
 
 class BinaryCrossentropy(LossFunctionWrapper):
-    """`binary_crossentropy`, reduced."""
+    """`binary_crossentropy`, reduced.
+
+    Args:
+        from_logits: whether predictions are logits.
+        label_smoothing: as in the function.
+        reduction: as in `Loss`.
+        name: what messages and histories call it.
+
+    Raises:
+        ValueError: ``label_smoothing`` is not in [0, 1], or there is no such ``reduction``.
+    """
 
     def __init__(
         self,
@@ -309,7 +356,17 @@ class BinaryCrossentropy(LossFunctionWrapper):
 
 
 class CategoricalCrossentropy(LossFunctionWrapper):
-    """`categorical_crossentropy`, reduced."""
+    """`categorical_crossentropy`, reduced.
+
+    Args:
+        from_logits: whether predictions are logits.
+        label_smoothing: as in the function.
+        reduction: as in `Loss`.
+        name: what messages and histories call it.
+
+    Raises:
+        ValueError: ``label_smoothing`` is not in [0, 1], or there is no such ``reduction``.
+    """
 
     def __init__(
         self,
@@ -332,7 +389,14 @@ class CategoricalCrossentropy(LossFunctionWrapper):
 
 
 class SparseCategoricalCrossentropy(LossFunctionWrapper):
-    """`sparse_categorical_crossentropy`, reduced."""
+    """`sparse_categorical_crossentropy`, reduced.
+
+    Args:
+        from_logits: whether predictions are logits.
+        ignore_class: as in the function.
+        reduction: as in `Loss`.
+        name: what messages and histories call it.
+    """
 
     def __init__(
         self,
@@ -386,7 +450,7 @@ def get(loss: str | Loss | type[Loss] | LossFunction) -> Loss:
     return look_up("loss", loss, _BY_NAME)()
 
 
-def reduce_weighted(
+def _reduced(
     losses: Tensor, sample_weight: Tensor | None, mask: Tensor | None, reduction: str
 ) -> Tensor:
     """Weigh losses, leave out the masked ones, and reduce them to one number.
@@ -420,8 +484,10 @@ def reduce_weighted(
     return losses.mean()
 
 
-def same_rank(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Give two tensors the same number of axes if one has a last axis of size 1 too many."""
+def same_rank(
+    x: Shaped[Tensor, ...], y: Shaped[Tensor, ...]
+) -> tuple[Shaped[Tensor, ...], Shaped[Tensor, ...]]:
+    """Return ``x`` and ``y`` with equally many axes if one has a last axis of size 1 too many."""
     if x.ndim == y.ndim + 1 and x.shape[-1] == 1:
         return (x, y.unsqueeze(-1)) if y.ndim == 1 else (x.squeeze(-1), y)
     if y.ndim == x.ndim + 1 and y.shape[-1] == 1:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from lmcourse import _arguments
@@ -31,6 +31,9 @@ def binary_accuracy(
         y_true: labels 0 or 1, of the shape of ``y_pred`` or without its last axis of size 1.
         y_pred: probabilities (*batch, labels).
         threshold: above it, the prediction is 1.
+
+    Returns:
+        1 or 0 for every prediction (*batch, labels).
     """
     y_true, y_pred = same_rank(to_tensor(y_true), to_tensor(y_pred))
     return (y_true == (y_pred > threshold).to(y_true.dtype)).float()
@@ -42,6 +45,9 @@ def categorical_accuracy(y_true: Any, y_pred: Any) -> Float[Tensor, "*batch"]:
     Args:
         y_true: distributions (*batch, classes).
         y_pred: probabilities or logits (*batch, classes).
+
+    Returns:
+        1 or 0 for every prediction (*batch).
     """
     return (to_tensor(y_true).argmax(-1) == to_tensor(y_pred).argmax(-1)).float()
 
@@ -52,6 +58,9 @@ def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Float[Tensor, "*bat
     Args:
         y_true: classes (*batch) or (*batch, 1).
         y_pred: probabilities or logits (*batch, classes).
+
+    Returns:
+        1 or 0 for every prediction (*batch).
     """
     y_true, y_pred = to_tensor(y_true), to_tensor(y_pred)
     if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
@@ -89,7 +98,7 @@ class Metric:
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what it computes")
 
-    def result(self) -> Tensor:
+    def result(self) -> Float[Tensor, ...]:
         """Return the value over all batches since the last ``reset_state``."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it computes")
 
@@ -104,7 +113,7 @@ class Metric:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Metric:
-        """Make a metric from what ``get_config`` returned."""
+        """Return a metric like the one whose ``get_config`` returned ``config``."""
         return cls(**config)
 
 
@@ -134,13 +143,13 @@ class Mean(Metric):
         weight = weight.expand(values.shape)
         self.add(values * weight, (weight.flatten(1).mean(1) if weight.ndim > 1 else weight).sum())
 
-    def add(self, values: Tensor, count: Tensor | int) -> None:
-        """Add weighted values (batch, ...), or their sum, and the sum of their weights."""
+    def add(self, values: Float[Tensor, ...], count: Float[Tensor, ""] | int) -> None:
+        """Add weighted ``values`` (batch, ...), or their sum, and their weights' sum ``count``."""
         samples = values.flatten(1).mean(1) if values.ndim > 1 else values  # (batch,)
         self.total = self.total + samples.sum(dtype=torch.float64)
         self.count = self.count + count
 
-    def result(self) -> Tensor:
+    def result(self) -> Float[Tensor, ""]:
         """Return the mean; 0 where nothing counted."""
         return _ratio(torch.as_tensor(self.total), torch.as_tensor(self.count)).float()
 
@@ -193,7 +202,12 @@ class MeanMetricWrapper(Mean):
 
 
 class BinaryAccuracy(MeanMetricWrapper):
-    """Mean of `binary_accuracy`."""
+    """Mean of `binary_accuracy`.
+
+    Args:
+        name: its key in histories.
+        threshold: above it, a prediction is 1.
+    """
 
     direction = "up"
 
@@ -202,7 +216,11 @@ class BinaryAccuracy(MeanMetricWrapper):
 
 
 class CategoricalAccuracy(MeanMetricWrapper):
-    """Mean of `categorical_accuracy`."""
+    """Mean of `categorical_accuracy`.
+
+    Args:
+        name: its key in histories.
+    """
 
     direction = "up"
 
@@ -211,7 +229,11 @@ class CategoricalAccuracy(MeanMetricWrapper):
 
 
 class SparseCategoricalAccuracy(MeanMetricWrapper):
-    """Mean of `sparse_categorical_accuracy`."""
+    """Mean of `sparse_categorical_accuracy`.
+
+    Args:
+        name: its key in histories.
+    """
 
     direction = "up"
 
@@ -220,7 +242,11 @@ class SparseCategoricalAccuracy(MeanMetricWrapper):
 
 
 class MeanSquaredError(MeanMetricWrapper):
-    """Mean of `losses.mean_squared_error`."""
+    """Mean of `losses.mean_squared_error`.
+
+    Args:
+        name: its key in histories.
+    """
 
     direction = "down"
 
@@ -229,7 +255,11 @@ class MeanSquaredError(MeanMetricWrapper):
 
 
 class MeanAbsoluteError(MeanMetricWrapper):
-    """Mean of `losses.mean_absolute_error`."""
+    """Mean of `losses.mean_absolute_error`.
+
+    Args:
+        name: its key in histories.
+    """
 
     direction = "down"
 
@@ -238,7 +268,13 @@ class MeanAbsoluteError(MeanMetricWrapper):
 
 
 class BinaryCrossentropy(MeanMetricWrapper):
-    """Mean of `losses.binary_crossentropy`."""
+    """Mean of `losses.binary_crossentropy`.
+
+    Args:
+        name: its key in histories.
+        from_logits: whether predictions are logits.
+        label_smoothing: as in the function.
+    """
 
     direction = "down"
 
@@ -257,7 +293,13 @@ class BinaryCrossentropy(MeanMetricWrapper):
 
 
 class CategoricalCrossentropy(MeanMetricWrapper):
-    """Mean of `losses.categorical_crossentropy`."""
+    """Mean of `losses.categorical_crossentropy`.
+
+    Args:
+        name: its key in histories.
+        from_logits: whether predictions are logits.
+        label_smoothing: as in the function.
+    """
 
     direction = "down"
 
@@ -276,7 +318,12 @@ class CategoricalCrossentropy(MeanMetricWrapper):
 
 
 class SparseCategoricalCrossentropy(MeanMetricWrapper):
-    """Mean of `losses.sparse_categorical_crossentropy`."""
+    """Mean of `losses.sparse_categorical_crossentropy`.
+
+    Args:
+        name: its key in histories.
+        from_logits: whether predictions are logits.
+    """
 
     direction = "down"
 
@@ -378,7 +425,7 @@ class _AtThresholds(_Thresholded):
     def _rates(self) -> Tensor:
         raise NotImplementedError
 
-    def result(self) -> Tensor:
+    def result(self) -> Float[Tensor, ...]:
         """Return the rate, or the rates."""
         rates = self._rates().float().expand(len(self.thresholds))
         return rates[0] if len(self.thresholds) == 1 else rates
@@ -449,7 +496,7 @@ class AUC(_Thresholded):
             y_true, y_pred.sigmoid() if self.from_logits else y_pred, sample_weight
         )
 
-    def result(self) -> Tensor:
+    def result(self) -> Float[Tensor, ""]:
         """Return the area."""
         if torch.as_tensor(self._positives).ndim == 0:  # no batch yet
             return torch.zeros(())
@@ -544,7 +591,7 @@ class F1Score(Metric):
             counts = counts * to_tensor(sample_weight).reshape(-1, 1)
         self._counts = self._counts + counts.sum(1)
 
-    def result(self) -> Tensor:
+    def result(self) -> Float[Tensor, ...]:
         """Return the score, or the scores (classes,)."""
         counts = torch.as_tensor(self._counts).expand(3, -1) if self._counted else torch.zeros(3, 1)
         right, predicted, labelled = counts.sum(-1) if self.average == "micro" else counts
@@ -608,14 +655,21 @@ def get(metric: str | Metric | type[Metric] | MetricFunction) -> Metric:
 
 
 def is_accuracy(metric: Any) -> bool:
-    """Tell whether a metric is called accuracy, so that its kind depends on the shapes."""
+    """Return whether ``metric`` is called accuracy, so that its kind depends on the shapes."""
     return isinstance(metric, str) and metric.lower() in ("accuracy", "acc")
 
 
-def accuracy_for(name: str, y_true: Tensor, y_pred: Tensor) -> Metric:
+def accuracy_for(
+    name: str, y_true: Shaped[Tensor, ...], y_pred: Float[Tensor, "*batch classes"]
+) -> Metric:
     """Return the accuracy that goes with the shapes, as Keras chooses it.
 
-    One output makes it binary; labels without the axis of classes make it sparse.
+    One class makes it binary; labels without the axis of classes make it sparse.
+
+    Args:
+        name: its key in histories.
+        y_true: targets.
+        y_pred: predictions.
     """
     if y_pred.shape[-1] == 1:
         return BinaryAccuracy(name)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.optim.adam import adam
 
@@ -17,7 +18,7 @@ from lmcourse.keras.registry import look_up
 class Optimizer:
     """Changes weights by their gradients.
 
-    A subclass names the tensors that it keeps for each weight in ``slots`` and says in ``update``
+    A subclass names the tensors that it keeps for each weight in ``slots`` and says in ``_update``
     how one step changes the weights.
 
     Args:
@@ -70,6 +71,12 @@ class Optimizer:
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
+        """Make the steps of size ``value``.
+
+        Raises:
+            TypeError: it is not a number.
+            ValueError: it is not finite or below 0.
+        """
         self._learning_rate = _arguments.number("learning_rate", value, at_least=0)
 
     @property
@@ -77,8 +84,11 @@ class Optimizer:
         """Its class's name in small letters."""
         return type(self).__name__.lower()
 
-    def build(self, weights: Sequence[Tensor]) -> None:
+    def build(self, weights: Sequence[Float[Tensor, ...]]) -> None:
         """Make the tensors to keep for each weight, once.
+
+        Args:
+            weights: those to train, of any shapes.
 
         Raises:
             ValueError: it was built for other weights.
@@ -86,7 +96,7 @@ class Optimizer:
         if not self.built:
             self.weights = list(weights)
             self.state = {
-                slot: [self.initial(slot, weight) for weight in weights] for slot in self.slots
+                slot: [self._initial(slot, weight) for weight in weights] for slot in self.slots
             }
             self.built = True
             return
@@ -99,7 +109,7 @@ class Optimizer:
                     "new optimizer"
                 )
 
-    def initial(self, slot: str, weight: Tensor) -> Tensor:
+    def _initial(self, slot: str, weight: Tensor) -> Tensor:
         """Return what a slot holds before the first step."""
         return torch.zeros_like(weight)
 
@@ -114,17 +124,17 @@ class Optimizer:
                 weight.mul_(1 - self.weight_decay * self.learning_rate)
         self.iterations += 1
         if weights:
-            self.update(
+            self._update(
                 weights,
                 gradients,
                 *([tensors[i] for i in used] for tensors in self.state.values()),
             )
 
-    def update(self, weights: list[Tensor], gradients: list[Tensor], *state: list[Tensor]) -> None:
+    def _update(self, weights: list[Tensor], gradients: list[Tensor], *state: list[Tensor]) -> None:
         """Change the weights, and the tensors of each slot, in place."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what it does: no update()")
+        raise NotImplementedError(f"{type(self).__name__} does not say what it does: no _update()")
 
-    def variables(self) -> list[Tensor]:
+    def variables(self) -> list[Float[Tensor, ...]]:
         """Return every tensor that it keeps."""
         return [tensor for tensors in self.state.values() for tensor in tensors]
 
@@ -135,7 +145,7 @@ class Optimizer:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Optimizer:
-        """Make an optimizer from what ``get_config`` returned."""
+        """Return an optimizer like the one whose ``get_config`` returned ``config``."""
         return cls(**config)
 
     def _clipped(self, gradients: list[Tensor]) -> list[Tensor]:
@@ -177,7 +187,7 @@ class SGD(Optimizer):
         if self.momentum:
             self.slots = ("momentum",)
 
-    def update(self, weights, gradients, velocities=None):
+    def _update(self, weights, gradients, velocities=None):
         """One step."""
         if velocities is None:
             torch._foreach_add_(weights, gradients, alpha=-self.learning_rate)
@@ -233,7 +243,7 @@ class Adam(Optimizer):
         if self.amsgrad:
             self.slots = (*self.slots, "velocity_hat")
 
-    def update(self, weights, gradients, momentums, velocities, largest=()):
+    def _update(self, weights, gradients, momentums, velocities, largest=()):
         """One step."""
         done = torch.full((len(weights),), self.iterations - 1.0, device=weights[0].device)
         adam(
@@ -320,7 +330,7 @@ class RMSprop(Optimizer):
             *["average_gradient"] * self.centered,
         )
 
-    def update(self, weights, gradients, velocities, *others):
+    def _update(self, weights, gradients, velocities, *others):
         """One step."""
         others = dict(zip(self.slots[1:], others, strict=True))
         torch._foreach_mul_(velocities, self.rho)
@@ -377,11 +387,11 @@ class Adagrad(Optimizer):
         )
         self.epsilon = _arguments.number("epsilon", epsilon, at_least=0)
 
-    def initial(self, slot: str, weight: Tensor) -> Tensor:
+    def _initial(self, slot: str, weight: Tensor) -> Tensor:
         """Return what a slot holds before the first step."""
         return torch.full_like(weight, self.initial_accumulator_value)
 
-    def update(self, weights, gradients, accumulators):
+    def _update(self, weights, gradients, accumulators):
         """One step."""
         torch._foreach_addcmul_(accumulators, gradients, gradients)
         roots = torch._foreach_add(accumulators, self.epsilon)

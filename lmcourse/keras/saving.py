@@ -54,6 +54,9 @@ def load_model(filepath: str | PathLike, compile: bool = True) -> Any:
         filepath: the file.
         compile: whether to compile it too, as it was.
 
+    Returns:
+        The model.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is another kind of file, or has weights alone.

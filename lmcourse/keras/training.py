@@ -12,8 +12,8 @@ from torch import Tensor
 
 from lmcourse import _arguments
 from lmcourse.keras import losses, metrics, optimizers
+from lmcourse.keras._samples import Samples, per_output, samples, tensors
 from lmcourse.keras.callbacks import Callback, CallbackList, History
-from lmcourse.keras.data import Samples, per_output, samples, tensors
 from lmcourse.keras.losses import Loss
 from lmcourse.keras.metrics import Mean, Metric
 from lmcourse.keras.optimizers import Optimizer
@@ -313,7 +313,14 @@ class Trainer:
         return logs if return_dict else self._in_order(logs)
 
     def predict_on_batch(self, x: Any) -> Any:
-        """Compute the outputs for all samples together, as an array, or a list or dict of them."""
+        """Compute the outputs for all samples together.
+
+        Args:
+            x: inputs, as in `fit`.
+
+        Returns:
+            An array (samples, ...), or a list or dict of them.
+        """
         return self.predict(x, batch_size=len(Samples(tensors("x", x))), verbose=0)
 
     @property
@@ -330,7 +337,11 @@ class Trainer:
         return [metric.name for metric in self.metrics]
 
     def direction_of(self, name: str) -> str | None:
-        """Tell whether a value in ``logs`` is to go ``"up"`` or ``"down"``; ``None`` if unknown."""
+        """Return ``"up"`` or ``"down"``, where a value is to go; ``None`` if that is not known.
+
+        Args:
+            name: of the value in histories, such as ``"loss"``.
+        """
         if name == "loss" or name in (mean.name for mean in self._single_losses.values()):
             return "down"
         return self._metrics.direction_of(name)
