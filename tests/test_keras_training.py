@@ -401,6 +401,7 @@ SPARSE = "sparse_categorical_crossentropy"
             {"sample_weight": [np.arange(10.0), np.ones(10)]},
         ),
         ({"loss": [None, "mse"], "metrics": [None, "mse"]}, [P, Q], {}),
+        ({"loss": [None, "mse"]}, [Q], {}),
         ({"loss": "mse"}, [np.eye(2)[P], Q], {}),
         ({"loss": ["mse", "mse"], "loss_weights": [1.0, 0.2]}, (np.eye(2)[P], Q), {}),
     ],
@@ -463,6 +464,18 @@ def test_single_batches_and_predictions_are_keras_s():
             ]
         )
     np.testing.assert_allclose(*found, rtol=1e-5)
+
+
+def test_one_hot_labels_have_class_weights_too():
+    def build(library):
+        dense = library.layers.Dense(3, activation="softmax")
+        return library.models.Sequential([library.layers.Input(shape=(3,)), dense])
+
+    found = []
+    for model in build_both(build):
+        model.compile("sgd", "categorical_crossentropy")
+        found.append(model.train_on_batch(X, np.eye(3)[Y * 2], class_weight={0: 0.3, 2: 5.0}))
+    assert found[0] == pytest.approx(float(found[1]), rel=1e-5)
 
 
 def test_without_metrics_evaluate_returns_the_loss_alone():
@@ -642,7 +655,7 @@ def test_callbacks_are_called_when_keras_calls_them():
         model.compile("sgd", "binary_crossentropy", metrics=["accuracy"])
         recorder = _recorder(library)
         options = {"batch_size": 4, "verbose": 0, "callbacks": [recorder]}
-        model.fit(X, Y, epochs=2, validation_split=0.3, **options)
+        model.fit(X, Y, epochs=2, validation_split=0.3, validation_batch_size=2, **options)
         model.evaluate(X, Y, **options)
         model.predict(X, **options)
         calls.append(recorder.calls)
