@@ -3,7 +3,7 @@
 Three parts: chapter 2's delay task by forget bias and learning rate, and with the delays mixed;
 the next-word model with zeros in front of its examples, with a mask and without; and the spam
 classifier from several seeds. Run as ``python -m benchmarks.lstm_training`` from the repository's
-root; it takes about three minutes of one core.
+root; it takes about four minutes of one core.
 """
 
 from __future__ import annotations
