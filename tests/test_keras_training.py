@@ -420,6 +420,26 @@ def test_several_inputs_and_outputs_are_trained_as_in_keras(compiled, y, fitted)
     np.testing.assert_allclose(found[0][2], found[1][2], rtol=1e-5)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_states_beside_the_trained_output_need_no_targets(weighted):
+    def build(library):
+        layers = library.layers
+        ids = layers.Input(shape=(None,))
+        lstm = layers.LSTM(4, return_sequences=True, return_state=True)
+        states, h, c = lstm(layers.Embedding(CLASSES, 3)(ids))
+        return library.models.Model(
+            ids, [layers.Dense(CLASSES, activation="softmax")(states), h, c]
+        )
+
+    weight = RNG.random(IDS.shape) if weighted else None
+    found = []
+    for model in build_both(build):
+        model.compile("adam", [SPARSE, None, None])
+        options = {"epochs": 2, "batch_size": 8, "shuffle": False, "verbose": 0}
+        found.append(model.fit(IDS, IDS, sample_weight=weight, **options).history)
+    _assert_same_history(*found)
+
+
 def test_outputs_in_a_dict_come_back_in_one():
     ours, theirs = build_both(lambda library: _two_outputs(library, dict))
     loss = {"p": SPARSE, "q": "mse"}

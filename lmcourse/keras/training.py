@@ -463,9 +463,7 @@ class Trainer:
     def _samples(self, x: Any, y: Any = None, sample_weight: Any = None) -> Samples:
         outputs = self._outputs_by_name
         trained = [i for i, loss in enumerate(self._losses) if loss]
-        if isinstance(y, list | tuple) and len(y) == len(trained) < len(outputs):
-            given = dict(zip(trained, y, strict=True))  # only those of the outputs with a loss
-            y = [given.get(i) for i in range(len(outputs))]
+        y, sample_weight = (_placed(part, trained, len(outputs)) for part in (y, sample_weight))
         made = samples(x, y, sample_weight, outputs=outputs)
         for i in {*trained, *self._metrics.outputs}:
             if made.y[i] is None:
@@ -683,6 +681,18 @@ def _metrics_by_output(argument: str, given: Any, outputs: Sequence[str]) -> lis
         [metric if metrics.is_accuracy(metric) else metrics.get(metric) for metric in flatten(part)]
         for part in listed
     ]
+
+
+def _placed(given: Any, trained: Sequence[int], n_outputs: int) -> Any:
+    """Put what is given for the outputs with a loss alone into its places among all outputs."""
+    if len(trained) == n_outputs:
+        return given
+    if len(trained) == 1 and hasattr(given, "shape"):
+        given = [given]
+    if not isinstance(given, list | tuple) or len(given) != len(trained):
+        return given
+    placed = dict(zip(trained, given, strict=True))
+    return [placed.get(i) for i in range(n_outputs)]
 
 
 def _unpacked(name: str, value: Any) -> Sequence[Any]:
