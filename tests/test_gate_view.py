@@ -661,6 +661,11 @@ def test_each_key_that_is_typed_is_read(browser, book):
         page.keyboard.press("Enter")
         page.keyboard.press('"')
         shown.check(moved('\n"He said'))
+        shown.character(2).click()
+        page.mouse.move(2, 2)
+        shown.typed.fill("He sang")
+        shown.typed.fill("He sank")  # as many characters, and one of them another
+        shown.check(moved("He sank"))
         for name, text in TEXTS.items():
             shown.choose("Text", name)
             shown.check(moved(text))
@@ -734,6 +739,12 @@ def test_the_picture_has_all_units(browser, book):
             of_unit = [(place, pixel) for place, one, pixel in read if one == unit]
             agree += sum(colours[place].tolist() == pixel for place, pixel in of_unit)
         assert agree > 0.9 * len(read)  # the others lie below a line
+        shown.choose("Show", QUANTITIES["forget"])
+        middles = [(np.mean(places[i]), np.mean(units[5])) for i in sorted(places)]
+        pixels = [pixel for _, pixel in shown.hover_cells(middles)]
+        same = shown.colours()[sorted(places)] == pixels
+        assert same.all(axis=1).mean() > 0.9
+        shown.choose("Show", QUANTITIES["cell"])
 
         place, unit, _ = read[0]
         x, y = np.mean(places[place]), np.mean(units[unit])
