@@ -78,9 +78,9 @@ class GateView(Widget):
     follow the page, and setting one changes the page.
 
     Each weight is kept in 16 bits: a whole number times the scale of its column. ``drift`` has what
-    that changes on the texts given, and the page states it; tanh(c) moves by less than 0.001 in the
-    course's model. In 8 bits, which take half the room, it moved by up to 0.1, and in half
-    precision by 0.003, because a cell that keeps its state for long adds the errors up. The page
+    that changes on the texts given, and the page states it; in the course's model tanh(c) moves by
+    0.001 at most. In 8 bits, which take half the room, it moved by up to 0.12, and in half
+    precision by 0.005, because a cell that keeps its state for long adds the errors up. The page
     grows by 2.67 bytes a weight.
 
     Equations: eq-lstm-gates, eq-lstm-cell
