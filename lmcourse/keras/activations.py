@@ -5,26 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
 from lmcourse.keras.registry import look_up
 
-Activation = Callable[[Tensor], Tensor]
+Activation = Callable[[Float[Tensor, "..."]], Float[Tensor, "..."]]
 
 
-def linear(x: Tensor) -> Tensor:
+def linear(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Return ``x``."""
     return x
 
 
-def softmax(x: Tensor) -> Tensor:
-    """Turn the last axis into probabilities."""
+def softmax(x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
+    """Return ``x`` with its last axis turned into probabilities."""
     return torch.softmax(x, dim=-1)
 
 
-def gelu(x: Tensor) -> Tensor:
-    """x Φ(x), exactly, as Keras 3 has it by default."""
+def gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return ``x Φ(x)``.
+
+    Keras 3 too computes it exactly by default, and does not approximate it by a tanh.
+    """
     return functional.gelu(x)
 
 
@@ -45,7 +49,10 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 def get(activation: str | Activation | None) -> Activation:
-    """Return an activation function by name; ``None`` is the linear one, a function is itself.
+    """Return an activation function.
+
+    Args:
+        activation: its name; ``None`` for the linear one; a function is returned as it is.
 
     Raises:
         TypeError: ``activation`` is neither.
@@ -59,7 +66,7 @@ def get(activation: str | Activation | None) -> Activation:
 
 
 def name_of(activation: Activation) -> str:
-    """Return the name under which ``get`` finds an activation.
+    """Return the name under which ``get`` finds the function ``activation``.
 
     Raises:
         ValueError: it is not one of those that have a name, and so cannot be saved.

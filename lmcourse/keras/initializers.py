@@ -5,41 +5,58 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmcourse.keras.registry import look_up
 
-Initializer = Callable[[tuple[int, ...]], Tensor]
+Initializer = Callable[[tuple[int, ...]], Float[Tensor, "..."]]
 
 
-def glorot_uniform(shape: tuple[int, ...]) -> Tensor:
-    """Uniform between ±√(6 / (inputs + outputs)). Source: Glorot and Bengio (2010)."""
+def glorot_uniform(shape: tuple[int, ...]) -> Float[Tensor, "*shape"]:
+    """Return numbers in ``shape``, uniform between ±√(6 / (inputs + outputs)).
+
+    Source: Glorot and Bengio (2010).
+    """
     limit = (6 / sum(_fans(shape))) ** 0.5
     return torch.empty(shape).uniform_(-limit, limit)
 
 
-def glorot_normal(shape: tuple[int, ...]) -> Tensor:
-    """Normal of variance 2 / (inputs + outputs), cut off at two standard deviations."""
+def glorot_normal(shape: tuple[int, ...]) -> Float[Tensor, "*shape"]:
+    """Return numbers in ``shape``, normal with variance 2 / (inputs + outputs).
+
+    None lies more than about two standard deviations from 0.
+
+    Source: Glorot and Bengio (2010).
+    """
     return _truncated_normal(shape, (2 / sum(_fans(shape))) ** 0.5)
 
 
-def he_normal(shape: tuple[int, ...]) -> Tensor:
-    """Normal of variance 2 / inputs, cut off at two standard deviations."""
+def he_normal(shape: tuple[int, ...]) -> Float[Tensor, "*shape"]:
+    """Return numbers in ``shape``, normal with variance 2 / inputs.
+
+    None lies more than about two standard deviations from 0.
+
+    Source: He et al. (2015).
+    """
     return _truncated_normal(shape, (2 / shape[0]) ** 0.5)
 
 
-def orthogonal(shape: tuple[int, ...]) -> Tensor:
-    """Rows (or columns, whichever are fewer) of length 1 and at right angles."""
+def orthogonal(shape: tuple[int, ...]) -> Float[Tensor, "*shape"]:
+    """Return a matrix of ``shape`` whose rows have length 1 and stand at right angles.
+
+    If there are more rows than columns, its columns do.
+    """
     return nn.init.orthogonal_(torch.empty(shape))
 
 
-def random_uniform(shape: tuple[int, ...]) -> Tensor:
-    """Uniform between ±0.05."""
+def random_uniform(shape: tuple[int, ...]) -> Float[Tensor, "*shape"]:
+    """Return numbers in ``shape``, uniform between ±0.05."""
     return torch.empty(shape).uniform_(-0.05, 0.05)
 
 
-def random_normal(shape: tuple[int, ...]) -> Tensor:
-    """Normal with standard deviation 0.05."""
+def random_normal(shape: tuple[int, ...]) -> Float[Tensor, "*shape"]:
+    """Return numbers in ``shape``, normal with standard deviation 0.05."""
     return torch.empty(shape).normal_(std=0.05)
 
 
@@ -81,7 +98,7 @@ def get(initializer: str | Initializer) -> Initializer:
 
 
 def name_of(initializer: Initializer) -> str:
-    """Return the name under which ``get`` finds an initializer.
+    """Return the name under which ``get`` finds the function ``initializer``.
 
     Raises:
         ValueError: it is not one of those that have a name, and so cannot be saved.

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from lmcourse.keras.activations import Activation
+
 Sequences = Float[Tensor, "batch time features"]
 Outputs = Float[Tensor, "batch time units"]
 State = list[Float[Tensor, "batch units"]]
@@ -33,8 +35,8 @@ def lstm_step(
     recurrent_kernel: Float[Tensor, "units gates"],
     bias: Float[Tensor, " gates"] | None = None,
     *,
-    activation: Callable[[Tensor], Tensor] = torch.tanh,
-    recurrent_activation: Callable[[Tensor], Tensor] = torch.sigmoid,
+    activation: Activation = torch.tanh,
+    recurrent_activation: Activation = torch.sigmoid,
     dropout_masks: Float[Tensor, "4 batch units"] | None = None,
 ) -> State:
     """One step of an LSTM.
@@ -71,8 +73,8 @@ def gru_step(
     bias: Float[Tensor, "*bias_shape"] | None = None,
     *,
     reset_after: bool = True,
-    activation: Callable[[Tensor], Tensor] = torch.tanh,
-    recurrent_activation: Callable[[Tensor], Tensor] = torch.sigmoid,
+    activation: Activation = torch.tanh,
+    recurrent_activation: Activation = torch.sigmoid,
     dropout_masks: Float[Tensor, "3 batch units"] | None = None,
 ) -> State:
     """One step of a GRU.
@@ -119,7 +121,7 @@ def rnn_step(
     recurrent_kernel: Float[Tensor, "units units"],
     bias: Float[Tensor, " units"] | None = None,
     *,
-    activation: Callable[[Tensor], Tensor] = torch.tanh,
+    activation: Activation = torch.tanh,
     dropout_masks: Float[Tensor, "1 batch units"] | None = None,
 ) -> State:
     """One step of a plain RNN.
@@ -222,8 +224,16 @@ def fused_gru(
 ) -> tuple[Outputs, State]:
     """Run a whole GRU with ``torch.nn.GRU``'s kernel, which wants the gates in the order r, z, n.
 
-    Arguments and results are those of ``fused_lstm``; the bias is that of ``gru_step`` with
-    ``reset_after``, the only form that the kernel knows.
+    Args:
+        sequences: the inputs.
+        state: hidden state.
+        kernel: as in ``gru_step``.
+        recurrent_kernel: as in ``gru_step``.
+        bias: as in ``gru_step`` with ``reset_after``, the only form that the kernel knows.
+        mask: False at the steps to leave out.
+
+    Returns:
+        The output after every step, and the last state.
     """
 
     def reordered(weight):
@@ -243,7 +253,19 @@ def fused_rnn(
     bias: Float[Tensor, " units"] | None,
     mask: Mask,
 ) -> tuple[Outputs, State]:
-    """Run a whole plain RNN (tanh) with ``torch.nn.RNN``'s kernel, as ``fused_lstm`` does."""
+    """Run a whole plain RNN (tanh) with ``torch.nn.RNN``'s kernel, its second bias zero.
+
+    Args:
+        sequences: the inputs.
+        state: hidden state.
+        kernel: as in ``rnn_step``.
+        recurrent_kernel: as in ``rnn_step``.
+        bias: as in ``rnn_step``.
+        mask: False at the steps to leave out.
+
+    Returns:
+        The output after every step, and the last state.
+    """
     biases = () if bias is None else (bias, torch.zeros_like(bias))
     weights = (kernel.T, recurrent_kernel.T, *biases)
     return _fused_without_cell(nn.RNN, sequences, state, weights, mask)

@@ -35,6 +35,6 @@ def look_up(kind: str, name: Any, table: Mapping[str, T]) -> T:
 
 
 def snake_case(name: str) -> str:
-    """Write a class's name as Keras names its objects: ``TimeDistributed`` as time_distributed."""
+    """Return a class's ``name`` as Keras writes it: time_distributed for TimeDistributed."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()

@@ -12,7 +12,9 @@ Shape = tuple[int | None, ...]
 class KerasTensor:
     """A tensor without numbers: what a layer will return once it is given some.
 
-    Attributes:
+    Its arguments are attributes too.
+
+    Args:
         shape: sizes; ``None`` where any size will do.
         dtype: name of its numbers' type, such as ``"float32"``.
         name: that of the layer that makes it.
@@ -64,7 +66,7 @@ class Node:
 
 
 def flatten(structure: Any) -> list[Any]:
-    """Return the leaves of nested lists, tuples and dicts in order, leaving out ``None``."""
+    """Return the leaves of ``structure`` (lists, tuples and dicts) in order, without ``None``."""
     if structure is None:
         return []
     if isinstance(structure, dict):
@@ -75,7 +77,7 @@ def flatten(structure: Any) -> list[Any]:
 
 
 def map_structure(function: Callable[[Any], Any], structure: Any) -> Any:
-    """Apply ``function`` to every leaf of nested lists, tuples and dicts; ``None`` stays."""
+    """Return ``structure`` with ``function`` applied to every leaf of it; ``None`` stays."""
     if structure is None:
         return None
     if isinstance(structure, dict):
@@ -86,7 +88,7 @@ def map_structure(function: Callable[[Any], Any], structure: Any) -> Any:
 
 
 def is_symbolic(*structures: Any) -> bool:
-    """Tell whether any leaf is a symbolic tensor."""
+    """Return whether any leaf of ``structures`` is a symbolic tensor."""
     return any(isinstance(leaf, KerasTensor) for s in structures for leaf in flatten(s))
 
 
