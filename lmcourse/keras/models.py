@@ -28,6 +28,7 @@ __all__ = ["Model", "Sequential", "load_model"]
 class Model(Trainer, Layer):
     """A graph of layers, from symbolic inputs to symbolic outputs.
 
+    >>> from lmcourse.keras.layers import LSTM, Dense, Embedding, Input
     >>> ids = Input(shape=(None,))
     >>> states = LSTM(64, return_sequences=True)(Embedding(1000, 32)(ids))
     >>> model = Model(ids, Dense(1000, activation="softmax")(states))
@@ -114,7 +115,11 @@ class Model(Trainer, Layer):
         return map_structure(lambda tensor: tensor.shape, self._input_structure)
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
-        """Return a layer by its name or its place.
+        """Return a layer.
+
+        Args:
+            name: its name, or instead
+            index: its place in ``layers``; from the end if negative.
 
         Raises:
             ValueError: there is none, or not exactly one of the two is given.
@@ -149,7 +154,14 @@ class Model(Trainer, Layer):
         """The inputs' shapes are looked at together, in ``build_once``."""
 
     def build_once(self, input_shape: Any) -> None:
-        """Check that the inputs have the shapes that were promised."""
+        """Check that the inputs have the shapes that were promised.
+
+        Args:
+            input_shape: their shapes, in a list or dict if there are several.
+
+        Raises:
+            ValueError: there are more or fewer inputs, or a shape is another one.
+        """
         shapes: list[Any] = []
         map_shapes(shapes.append, input_shape)
         if len(shapes) != len(self.inputs):
@@ -170,13 +182,13 @@ class Model(Trainer, Layer):
         )
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
-        """Compute every layer in turn."""
+        """Return what the layers make of ``inputs``; their masks ride on them, not in ``mask``."""
         return self._follow(
             inputs, lambda node, arguments, keywords: node.layer(arguments, **keywords)
         )
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """Return the outputs' shapes."""
+        """Return the outputs' shapes, in their structure, for ``input_shape``."""
         shapes = [input_shape] if is_shape(input_shape) else input_shape
         return self._follow(
             [_Leaf(shape) for shape in shapes],
@@ -211,19 +223,34 @@ class Model(Trainer, Layer):
         line_length: int | None = None,
         print_fn: Callable[[str], Any] | None = None,
     ) -> None:
-        """Print a table of the layers, their output shapes and their weights, as Keras does."""
+        """Print a table of the layers, their output shapes and their weights, as Keras does.
+
+        Args:
+            line_length: width of the table in characters.
+            print_fn: what takes the text, instead of ``print``.
+        """
         summary(self, line_length=line_length, print_fn=print_fn)
 
     def save(self, filepath: str | PathLike, overwrite: bool = True) -> None:
-        """Write architecture, weights, and the state of training to one safetensors file."""
+        """Write architecture, weights, and the state of training to one safetensors file.
+
+        Args:
+            filepath: where to.
+            overwrite: whether a file that is there already may be replaced.
+        """
         saving.save_model(self, filepath, overwrite=overwrite)
 
     def save_weights(self, filepath: str | PathLike, overwrite: bool = True) -> None:
-        """Write the weights to a safetensors file."""
+        """Write the weights to a safetensors file.
+
+        Args:
+            filepath: where to.
+            overwrite: whether a file that is there already may be replaced.
+        """
         saving.save_weights(self, filepath, overwrite=overwrite)
 
     def load_weights(self, filepath: str | PathLike) -> None:
-        """Read weights that ``save_weights`` wrote."""
+        """Read the weights that ``save_weights`` wrote to ``filepath``."""
         saving.load_weights(self, filepath)
 
     def get_config(self) -> dict[str, Any]:
@@ -258,7 +285,7 @@ class Model(Trainer, Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Model:
-        """Make a model, with new weights, from what ``get_config`` returned."""
+        """Make a model, with new weights, from ``config``, which ``get_config`` returned."""
         layers = {d["config"]["name"]: revive(d) for d in config["layers"]}
         made: list[list[KerasTensor]] = []
 
@@ -304,6 +331,9 @@ class Sequential(Model):
 
     def add(self, layer: Any) -> None:
         """Append a layer, or give the model its input.
+
+        Args:
+            layer: the layer, or what ``Input`` returned.
 
         Raises:
             TypeError: it is not a layer.
@@ -353,7 +383,10 @@ class Sequential(Model):
         self._modules_in_order = nn.ModuleList(layers)
 
     def build(self, input_shape: Any = None) -> None:
-        """Make the weights for inputs of this shape, the batch included.
+        """Make the weights.
+
+        Args:
+            input_shape: the input's shape (batch, ...); not needed if the model has an ``Input``.
 
         Raises:
             ValueError: there are no layers, or a layer cannot take such inputs.
@@ -366,7 +399,7 @@ class Sequential(Model):
         self._connect()
 
     def build_once(self, input_shape: Any) -> None:
-        """Build the model if this is the first it hears of an input's shape, or check that."""
+        """Build the model if it is not built, and check that it can take ``input_shape``."""
         if not self.built:
             self.build(input_shape)
         super().build_once(input_shape)
@@ -393,7 +426,7 @@ class Sequential(Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Sequential:
-        """Make a model, with new weights, from what ``get_config`` returned."""
+        """Make a model, with new weights, from ``config``, which ``get_config`` returned."""
         model = cls(name=config["name"])
         if config["input"] is not None:
             model.add(InputLayer.from_config(config["input"]))

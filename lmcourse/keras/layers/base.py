@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from lmcourse import _arguments
@@ -33,20 +34,21 @@ def clear_session() -> None:
     _names_given.clear()
 
 
-def get_mask(tensor: Any) -> Tensor | None:
-    """Return the mask that rides on a tensor: False where a step is padding; or ``None``."""
+def get_mask(tensor: Any) -> Bool[Tensor, "*steps"] | None:
+    """Return the mask that rides on ``tensor``: False where a step is padding; or ``None``."""
     return getattr(tensor, "_keras_mask", None)
 
 
-def set_mask(tensor: Tensor, mask: Tensor | None) -> None:
-    """Let a mask ride on a tensor."""
+def set_mask(tensor: Shaped[Tensor, "*shape"], mask: Bool[Tensor, "*steps"] | None) -> None:
+    """Let ``mask`` ride on ``tensor``, instead of the one that does."""
     tensor._keras_mask = mask
 
 
-def to_tensor(value: Any) -> Tensor:
-    """Return numbers as a tensor on `device()`: fractions as float32, whole numbers as int64.
+def to_tensor(value: Any) -> Shaped[Tensor, "*shape"]:
+    """Return the numbers of ``value`` as a tensor on `device()`.
 
-    A tensor that needs no change is returned as it is, with its mask.
+    An array's become float32 if they are fractions, and int64 if they are whole. A tensor that
+    needs no change is returned as it is, with its mask.
 
     Raises:
         TypeError: ``value`` does not hold numbers.
@@ -115,18 +117,23 @@ class Layer(nn.Module):
     # What a subclass says about itself.
 
     def build(self, input_shape: Any) -> None:
-        """Make the weights for inputs of this shape."""
+        """Make the weights.
+
+        Args:
+            input_shape: the input's shape (batch, ...), ``None`` where any size will do; of several
+                inputs, a list or dict of shapes.
+        """
 
     def call(self, inputs: Any) -> Any:
-        """Compute the output."""
+        """Return the output for ``inputs``: a tensor, or a list or dict of them."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it computes: no call()")
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """Return the output's shape, or a list of shapes, from the input's."""
+        """Return the output's shape, or a list of shapes, for ``input_shape`` as in ``build``."""
         return input_shape
 
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
-        """Return the output's mask, or a list of them, from the input's."""
+        """Return the output's mask, or a list of them, for ``inputs`` under ``mask``."""
         return mask if self.supports_masking else None
 
     def get_config(self) -> dict[str, Any]:
@@ -138,7 +145,7 @@ class Layer(nn.Module):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Layer:
-        """Make a layer from what ``get_config`` returned."""
+        """Make a layer from ``config``, which ``get_config`` returned."""
         return cls(**config)
 
     # Weights.
@@ -150,7 +157,19 @@ class Layer(nn.Module):
         shape: tuple[int, ...],
         initializer: str | initializers.Initializer = "glorot_uniform",
     ) -> nn.Parameter:
-        """Make a weight; the layer holds it as the attribute of that name."""
+        """Make a weight.
+
+        Args:
+            name: the layer's attribute that holds it.
+            shape: its shape.
+            initializer: what it starts as, by name or a function of the shape.
+
+        Returns:
+            The weight.
+
+        Raises:
+            ValueError: there is no such initializer.
+        """
         value = initializers.get(initializer)(shape).to(device(), torch.float32)
         weight = nn.Parameter(value)
         weight.path = f"{self.path}/{name}"
@@ -192,7 +211,7 @@ class Layer(nn.Module):
         self._check_built("count_params")
         return sum(weight.numel() for weight in self.weights)
 
-    def get_weights(self) -> list[np.ndarray]:
+    def get_weights(self) -> list[Float[np.ndarray, "*shape"]]:
         """Return copies of all weights, in Keras's order and layout."""
         return [weight.detach().cpu().numpy().copy() for weight in self.weights]
 
@@ -276,7 +295,14 @@ class Layer(nn.Module):
         return outputs
 
     def build_once(self, input_shape: Any) -> None:
-        """Check the input's shape, and make the weights if there are none."""
+        """Check the input's shape, and make the weights if there are none.
+
+        Args:
+            input_shape: as in ``build``.
+
+        Raises:
+            ValueError: the layer cannot take inputs of this shape.
+        """
         for shape in _shapes(input_shape):
             self._check_shape(shape)
         if not self.built:
@@ -337,7 +363,13 @@ class Layer(nn.Module):
 
 
 class InputLayer(Layer):
-    """Where numbers enter a model."""
+    """Where numbers enter a model. ``Input`` makes one.
+
+    Args:
+        batch_shape: shape of the numbers, ``None`` where any size will do.
+        dtype: name of their type.
+        name: counted up from ``input_layer`` if not given.
+    """
 
     def __init__(
         self,
@@ -410,12 +442,12 @@ def unique_name(base: str) -> str:
 
 
 def is_shape(value: Any) -> bool:
-    """Tell a shape from a list of shapes."""
+    """Return whether ``value`` is a shape, rather than a list or dict of shapes."""
     return isinstance(value, tuple) and all(size is None or isinstance(size, int) for size in value)
 
 
 def map_shapes(function, shapes: Any) -> Any:
-    """Apply ``function`` to a shape, or to each in a list or dict of shapes."""
+    """Return ``function`` of ``shapes``: of a shape, or of each in a list or dict of shapes."""
     if is_shape(shapes):
         return function(shapes)
     if isinstance(shapes, dict):
@@ -424,7 +456,7 @@ def map_shapes(function, shapes: Any) -> Any:
 
 
 def to_mask(mask: Any) -> Any:
-    """Return a mask, or a list of them, as boolean tensors on `device()`.
+    """Return ``mask``, an array or a list of them, as boolean tensors on `device()`.
 
     Raises:
         TypeError: it is not boolean.

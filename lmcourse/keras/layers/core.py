@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -48,20 +50,31 @@ class Embedding(Layer):
         self.input_length = input_length
 
     def build(self, input_shape: Any) -> None:
-        """Make the table."""
+        """Make the table, for ids of any ``input_shape``."""
         shape = (self.input_dim, self.output_dim)
         self.add_weight(name="embeddings", shape=shape, initializer=self.embeddings_initializer)
 
-    def call(self, inputs: Tensor) -> Tensor:
-        """Look ids (batch, ...) up: (batch, ..., output_dim)."""
+    def call(self, inputs: Shaped[Tensor, "*batch"]) -> Float[Tensor, "*batch output_dim"]:
+        """Look ids up.
+
+        Args:
+            inputs: ids; whole numbers of any type.
+
+        Returns:
+            Their vectors.
+
+        Raises:
+            TypeError: an id is a fraction.
+            ValueError: an id is below 0, or ``input_dim`` or above.
+        """
         return functional.embedding(self._checked(inputs), self.embeddings)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """Append an axis of ``output_dim``."""
+        """Return ``input_shape`` with an axis of ``output_dim`` appended."""
         return (*input_shape, self.output_dim)
 
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
-        """With ``mask_zero``, everything but id 0 counts."""
+        """Return where ``inputs`` are not 0, with ``mask_zero``; whatever ``mask`` they had."""
         return inputs != 0 if self.mask_zero else None
 
     def get_config(self) -> dict[str, Any]:
@@ -127,7 +140,11 @@ class Dense(Layer):
         self.bias_initializer = initializers.get(bias_initializer)
 
     def build(self, input_shape: Any) -> None:
-        """Make kernel and bias."""
+        """Make kernel and bias for the last axis of ``input_shape``.
+
+        Raises:
+            ValueError: its size is not known.
+        """
         features = known_features(self, input_shape)
         shape = (features, self.units)
         self.add_weight(name="kernel", shape=shape, initializer=self.kernel_initializer)
@@ -136,13 +153,13 @@ class Dense(Layer):
             self.add_weight(name="bias", shape=shape, initializer=self.bias_initializer)
         self.input_features = features
 
-    def call(self, inputs: Tensor) -> Tensor:
-        """Map (batch, ..., features) to (batch, ..., units)."""
+    def call(self, inputs: Shaped[Tensor, "*batch features"]) -> Float[Tensor, "*batch units"]:
+        """Return the activation of ``inputs`` times the kernel plus the bias."""
         bias = self.bias if self.use_bias else None
         return self.activation(functional.linear(inputs.to(self.kernel.dtype), self.kernel.T, bias))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """Replace the last axis by ``units``."""
+        """Return ``input_shape`` with ``units`` for its last axis."""
         return (*input_shape[:-1], self.units)
 
     def get_config(self) -> dict[str, Any]:
@@ -176,8 +193,8 @@ class Dropout(Layer):
         self.rate = _arguments.number("rate", rate, at_least=0, below=1)
         self.noise_shape = noise_shape
 
-    def call(self, inputs: Tensor) -> Tensor:
-        """Drop while training, and do nothing otherwise."""
+    def call(self, inputs: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
+        """Return ``inputs``, while training with a share dropped."""
         if not self.training or self.rate == 0:
             return inputs
         shape = inputs.shape
@@ -208,7 +225,14 @@ class Concatenate(Layer):
         self.axis = _arguments.integer("axis", axis)
 
     def build(self, input_shape: Any) -> None:
-        """Check that the shapes differ along ``axis`` alone."""
+        """Check that the shapes differ along ``axis`` alone.
+
+        Args:
+            input_shape: the inputs' shapes, in a list.
+
+        Raises:
+            ValueError: they differ along another axis, or there are fewer than two.
+        """
         if is_shape(input_shape) or len(input_shape) < 2:
             raise ValueError(f"{self.name!r} must get a list of at least two inputs")
         first, *rest = ([*s[: self.axis], *s[self.axis :][1:]] for s in input_shape)
@@ -218,19 +242,19 @@ class Concatenate(Layer):
                 f"got shapes {', '.join(map(str, input_shape))}"
             )
 
-    def call(self, inputs: list[Tensor]) -> Tensor:
-        """Join them."""
+    def call(self, inputs: Sequence[Shaped[Tensor, "*_"]]) -> Shaped[Tensor, "*_"]:
+        """Return ``inputs`` joined along ``axis``."""
         return torch.cat(list(inputs), dim=self.axis)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """Add up the sizes along ``axis``."""
+        """Return the shapes of ``input_shape`` as one, their sizes along ``axis`` added up."""
         sizes = [shape[self.axis] for shape in input_shape]
         joined = list(input_shape[0])
         joined[self.axis] = None if None in sizes else sum(sizes)
         return tuple(joined)
 
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
-        """A step counts if it counts in every input that has a mask."""
+        """Return where every ``mask`` that one of ``inputs`` has lets a step count."""
         given = [part for part in mask if part is not None]
         return torch.stack(given).all(dim=0) if given else None
 
@@ -239,14 +263,29 @@ class Concatenate(Layer):
         return super().get_config() | {"axis": self.axis}
 
 
-def dropout_mask(rate: float, shape: Any, *, like: Tensor) -> Tensor:
-    """Draw zeros, a share of ``rate``, and for the rest ``1 / (1 - rate)``."""
+def dropout_mask(
+    rate: float, shape: Sequence[int], *, like: Float[Tensor, "*_"]
+) -> Float[Tensor, "*shape"]:
+    """Draw zeros, and ones scaled up so that their mean is 1.
+
+    Args:
+        rate: the share of zeros.
+        shape: how many numbers to draw.
+        like: a tensor whose type and device they get.
+
+    Returns:
+        Zeros and ``1 / (1 - rate)``.
+    """
     kept = torch.rand(shape, dtype=like.dtype, device=like.device) >= rate
     return kept.to(like.dtype) / (1 - rate)
 
 
 def known_features(layer: Layer, input_shape: Any) -> int:
-    """Return the last axis of a shape that weights depend on.
+    """Return the size of the last axis, which weights depend on.
+
+    Args:
+        layer: whose weights, for the message.
+        input_shape: shape of its inputs.
 
     Raises:
         ValueError: it is not known yet.

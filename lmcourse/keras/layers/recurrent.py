@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from lmcourse import _arguments
@@ -92,7 +93,11 @@ class Recurrent(Layer):
         self.states: list[Tensor] | None = None
 
     def build(self, input_shape: Any) -> None:
-        """Make the weights, all gates side by side."""
+        """Make the weights, all gates side by side, for the features of ``input_shape``.
+
+        Raises:
+            ValueError: their number is not known.
+        """
         features, wide = known_features(self, input_shape), self.n_gates * self.units
         for name, rows, start in (
             ("kernel", features, self.kernel_initializer),
@@ -108,14 +113,19 @@ class Recurrent(Layer):
     def _add_bias(self, wide: int) -> None:
         self.add_weight(name="bias", shape=(wide,), initializer=self.bias_initializer)
 
-    def call(self, sequences: Tensor, initial_state: Any = None, mask: Tensor | None = None) -> Any:
-        """Read sequences (batch, time, features).
+    def call(
+        self,
+        sequences: Shaped[Tensor, "batch time features"],
+        initial_state: Any = None,
+        mask: Bool[Tensor, "batch time"] | None = None,
+    ) -> Any:
+        """Read sequences step by step.
 
         Args:
             sequences: the inputs.
             initial_state: one tensor (batch, units) for each state, in a list; zeros, or with
                 ``stateful`` the last state, if not given.
-            mask: (batch, time), False at the steps to leave out.
+            mask: False at the steps to leave out.
 
         Returns:
             The last output (batch, units), or with ``return_sequences`` all of them
@@ -202,14 +212,14 @@ class Recurrent(Layer):
     reset_state = reset_states
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """Return (batch, time, units) or (batch, units), and the states' shapes if returned."""
+        """Return the output's shape, or those of output and states, for ``input_shape``."""
         batch, time, _ = input_shape
         output = (batch, time, self.units) if self.return_sequences else (batch, self.units)
         states = [(batch, self.units) for _ in self.state_names]
         return [output, *states] if self.return_state else output
 
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
-        """The mask rides on if every step is returned, and never on the states."""
+        """Return ``mask`` if the output holds every step of ``inputs``; states have none."""
         own = mask if self.return_sequences else None
         return [own, *(None for _ in self.state_names)] if self.return_state else own
 

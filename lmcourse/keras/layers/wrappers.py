@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from lmcourse import _arguments
@@ -80,17 +81,22 @@ class Bidirectional(Layer):
                 )
 
     def build(self, input_shape: Any) -> None:
-        """Make the weights of both."""
+        """Make the weights of both layers, for the features of ``input_shape``."""
         self.forward_layer.build_once(input_shape)
         self.backward_layer.build_once(input_shape)
 
-    def call(self, sequences: Tensor, initial_state: Any = None, mask: Tensor | None = None) -> Any:
-        """Read sequences (batch, time, features) in both directions.
+    def call(
+        self,
+        sequences: Shaped[Tensor, "batch time features"],
+        initial_state: Any = None,
+        mask: Bool[Tensor, "batch time"] | None = None,
+    ) -> Any:
+        """Read sequences in both directions.
 
         Args:
             sequences: the inputs.
             initial_state: the states to start from, those of the forward layer first.
-            mask: (batch, time), False at the steps to leave out.
+            mask: False at the steps to leave out.
 
         Returns:
             The merged output, or both; with ``return_state`` in a list, followed by the states.
@@ -119,7 +125,7 @@ class Bidirectional(Layer):
         return merged + states if len(merged + states) > 1 else merged[0]
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """Return the merged output's shape, or both; and those of the states, if returned."""
+        """Return the shape of each output and state for ``input_shape``; of one, no list."""
         shape = self.forward_layer.compute_output_shape(input_shape)
         states: list[Any] = []
         if self.forward_layer.return_state:
@@ -131,7 +137,7 @@ class Bidirectional(Layer):
         return outputs + states if len(outputs + states) > 1 else shape
 
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
-        """The mask rides on if every step is returned, and never on the states."""
+        """Return ``mask`` if outputs hold every step of ``inputs``; states have none."""
         own = mask if self.forward_layer.return_sequences else None
         n_outputs = 2 if self.merge_mode is None else 1
         n_states = 2 * len(self.forward_layer.state_names) * self.forward_layer.return_state
@@ -148,7 +154,7 @@ class Bidirectional(Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Bidirectional:
-        """Make a layer from what ``get_config`` returned."""
+        """Make a layer from ``config``, which ``get_config`` returned."""
         layers = {key: revive(config[key]) for key in ("layer", "backward_layer")}
         return cls(**config | layers)
 
@@ -174,16 +180,16 @@ class TimeDistributed(Layer):
         self.layer.path = f"{self.path}/{layer.name}"
 
     def build(self, input_shape: Any) -> None:
-        """Make the layer's weights."""
+        """Make the layer's weights for one step of inputs of ``input_shape``."""
         self.layer.build_once((input_shape[0], *input_shape[2:]))
 
-    def call(self, inputs: Tensor) -> Tensor:
-        """Map (batch, time, ...) to (batch, time, ...)."""
+    def call(self, inputs: Shaped[Tensor, "batch time ..."]) -> Shaped[Tensor, "batch time ..."]:
+        """Return what the layer returns for every step of ``inputs``."""
         steps = self.layer(inputs.flatten(0, 1))
         return steps.unflatten(0, inputs.shape[:2])
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """Put the time axis back into what the layer returns."""
+        """Return the layer's output shape for a step of ``input_shape``, with the time axis."""
         batch, time, *rest = input_shape
         _, *output = self.layer.compute_output_shape((batch, *rest))
         return (batch, time, *output)
@@ -194,17 +200,17 @@ class TimeDistributed(Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> TimeDistributed:
-        """Make a layer from what ``get_config`` returned."""
+        """Make a layer from ``config``, which ``get_config`` returned."""
         return cls(**config | {"layer": revive(config["layer"])})
 
 
 def describe(layer: Layer) -> dict[str, Any]:
-    """Return a layer's class and configuration, ready for JSON."""
+    """Return class and configuration of ``layer``, ready for JSON."""
     return {"class_name": type(layer).__name__, "config": layer.get_config()}
 
 
 def revive(description: dict[str, Any]) -> Layer:
-    """Make a layer from what ``describe`` returned.
+    """Return a new layer like the one of which ``description`` is what ``describe`` returned.
 
     Raises:
         ValueError: there is no such layer.
