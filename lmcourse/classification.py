@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import rankdata
 
 from lmcourse import _arguments
 
@@ -102,12 +101,17 @@ def roc_auc(labels: Labels, scores: Float[np.ndarray, " n"]) -> float:
         labels: 1 for the positive class, 0 for the other.
         scores: higher for what looks more positive; probabilities or any others.
 
+    Returns:
+        From 0 to 1; 1 if every positive example scores above every negative one.
+
     Raises:
         TypeError: ``labels`` are not integers, or a score is no number.
         ValueError: shapes differ, a class is missing, or a score is not finite.
 
     Source: Hanley and McNeil (1982), with ranks as in Mann and Whitney's test.
     """
+    from scipy.stats import rankdata
+
     labels, scores = _checked(labels, scores, at_most=None)
     positive = labels == 1
     n_positive, n_negative = int(positive.sum()), int((~positive).sum())
@@ -150,7 +154,18 @@ def expected_calibration_error(
 
     Equation: eq-lstm-calibration
 
-    Arguments and errors are those of ``reliability``.
+    Args:
+        labels: 1 for the positive class, 0 for the other.
+        probabilities: of the positive class.
+        bins: how many, as in ``reliability``.
+
+    Returns:
+        0 if in every bin as many came true as predicted; at most 1.
+
+    Raises:
+        TypeError: ``labels`` are not integers, ``bins`` is none, or a number is none.
+        ValueError: shapes differ, a class is missing, a probability is not in [0, 1], or ``bins``
+            is below 1.
 
     Source: Guo et al. (2017), for the positive class.
     """
