@@ -167,7 +167,7 @@ def sparse_categorical_crossentropy(
 
 
 def check_classes(
-    name: str, labels: Shaped[Tensor, ...], n_classes: int, ignore_class: int | None = None
+    name: str, labels: Shaped[Tensor, "*_"], n_classes: int, ignore_class: int | None = None
 ) -> None:
     """Check that labels are whole numbers in ``[0, n_classes)``, or ``ignore_class``.
 
@@ -236,7 +236,9 @@ class Loss:
             sample_weight = to_tensor(sample_weight)
         return _reduced(losses, sample_weight, mask, self.reduction)
 
-    def call(self, y_true: Shaped[Tensor, ...], y_pred: Float[Tensor, ...]) -> Float[Tensor, ...]:
+    def call(
+        self, y_true: Shaped[Tensor, "*_"], y_pred: Float[Tensor, "*_"]
+    ) -> Float[Tensor, "*_"]:
         """Return the losses of the predictions ``y_pred``, given the targets ``y_true``."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it computes: no call()")
 
@@ -271,7 +273,9 @@ class LossFunctionWrapper(Loss):
         self.fn = fn
         self.keywords = keywords
 
-    def call(self, y_true: Shaped[Tensor, ...], y_pred: Float[Tensor, ...]) -> Float[Tensor, ...]:
+    def call(
+        self, y_true: Shaped[Tensor, "*_"], y_pred: Float[Tensor, "*_"]
+    ) -> Float[Tensor, "*_"]:
         """Return the losses of the predictions ``y_pred``, given the targets ``y_true``."""
         y_true, y_pred = same_rank(y_true, y_pred)
         return self.fn(y_true, y_pred, **self.keywords)
@@ -485,8 +489,8 @@ def _reduced(
 
 
 def same_rank(
-    x: Shaped[Tensor, ...], y: Shaped[Tensor, ...]
-) -> tuple[Shaped[Tensor, ...], Shaped[Tensor, ...]]:
+    x: Shaped[Tensor, "*_"], y: Shaped[Tensor, "*_"]
+) -> tuple[Shaped[Tensor, "*_"], Shaped[Tensor, "*_"]]:
     """Return ``x`` and ``y`` with equally many axes if one has a last axis of size 1 too many."""
     if x.ndim == y.ndim + 1 and x.shape[-1] == 1:
         return (x, y.unsqueeze(-1)) if y.ndim == 1 else (x.squeeze(-1), y)

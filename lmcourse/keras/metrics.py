@@ -98,7 +98,7 @@ class Metric:
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what it computes")
 
-    def result(self) -> Float[Tensor, ...]:
+    def result(self) -> Float[Tensor, "*_"]:
         """Return the value over all batches since the last ``reset_state``."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it computes")
 
@@ -143,7 +143,7 @@ class Mean(Metric):
         weight = weight.expand(values.shape)
         self.add(values * weight, (weight.flatten(1).mean(1) if weight.ndim > 1 else weight).sum())
 
-    def add(self, values: Float[Tensor, ...], count: Float[Tensor, ""] | int) -> None:
+    def add(self, values: Float[Tensor, "*_"], count: Float[Tensor, ""] | int) -> None:
         """Add weighted ``values`` (batch, ...), or their sum, and their weights' sum ``count``."""
         samples = values.flatten(1).mean(1) if values.ndim > 1 else values  # (batch,)
         self.total = self.total + samples.sum(dtype=torch.float64)
@@ -425,7 +425,7 @@ class _AtThresholds(_Thresholded):
     def _rates(self) -> Tensor:
         raise NotImplementedError
 
-    def result(self) -> Float[Tensor, ...]:
+    def result(self) -> Float[Tensor, "*_"]:
         """Return the rate, or the rates."""
         rates = self._rates().float().expand(len(self.thresholds))
         return rates[0] if len(self.thresholds) == 1 else rates
@@ -591,7 +591,7 @@ class F1Score(Metric):
             counts = counts * to_tensor(sample_weight).reshape(-1, 1)
         self._counts = self._counts + counts.sum(1)
 
-    def result(self) -> Float[Tensor, ...]:
+    def result(self) -> Float[Tensor, "*_"]:
         """Return the score, or the scores (classes,)."""
         counts = torch.as_tensor(self._counts).expand(3, -1) if self._counted else torch.zeros(3, 1)
         right, predicted, labelled = counts.sum(-1) if self.average == "micro" else counts
@@ -660,7 +660,7 @@ def is_accuracy(metric: Any) -> bool:
 
 
 def accuracy_for(
-    name: str, y_true: Shaped[Tensor, ...], y_pred: Float[Tensor, "*batch classes"]
+    name: str, y_true: Shaped[Tensor, "*_"], y_pred: Float[Tensor, "*batch classes"]
 ) -> Metric:
     """Return the accuracy that goes with the shapes, as Keras chooses it.
 

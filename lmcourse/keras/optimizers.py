@@ -84,7 +84,7 @@ class Optimizer:
         """Its class's name in small letters."""
         return type(self).__name__.lower()
 
-    def build(self, weights: Sequence[Float[Tensor, ...]]) -> None:
+    def build(self, weights: Sequence[Float[Tensor, "*_"]]) -> None:
         """Make the tensors to keep for each weight, once.
 
         Args:
@@ -134,7 +134,7 @@ class Optimizer:
         """Change the weights, and the tensors of each slot, in place."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it does: no _update()")
 
-    def variables(self) -> list[Float[Tensor, ...]]:
+    def variables(self) -> list[Float[Tensor, "*_"]]:
         """Return every tensor that it keeps."""
         return [tensor for tensors in self.state.values() for tensor in tensors]
 
