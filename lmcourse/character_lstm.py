@@ -61,6 +61,12 @@ class CharacterLSTM(NamedTuple):
 def load(filepath: str | PathLike = FILE) -> CharacterLSTM:
     """Read the model that ships with the course, or one that `save` wrote.
 
+    Args:
+        filepath: the file.
+
+    Returns:
+        The model and its characters.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is another kind of file, or one without characters.
@@ -75,6 +81,11 @@ def load(filepath: str | PathLike = FILE) -> CharacterLSTM:
 
 def save(filepath: str | PathLike, model: keras.Model, characters: Sequence[str]) -> None:
     """Write a model as `Model.save` does, and its characters beside it in the same file.
+
+    Args:
+        filepath: where to; a file that is there already is replaced.
+        model: the model.
+        characters: the character of each id.
 
     Raises:
         OSError: the folder is missing or not writable.
@@ -157,14 +168,19 @@ def streams(
 
 
 class LinearDecay(Callback):
-    """Lowers the learning rate from epoch to epoch to zero, and starts each with fresh states."""
+    """Lowers the learning rate from epoch to epoch to zero, and starts each with fresh states.
+
+    Args:
+        learning_rate: that of the first epoch.
+        epochs: how many there will be.
+    """
 
     def __init__(self, learning_rate: float, epochs: int):
         super().__init__()
         self.learning_rate, self.epochs = learning_rate, epochs
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
-        """Set the rate and reset the states."""
+        """Set the rate of ``epoch`` and reset the states; ``logs`` are not used."""
         self.model.optimizer.learning_rate = self.learning_rate * (1 - epoch / self.epochs)
         self.model.reset_states()
 
@@ -241,8 +257,12 @@ def bits_per_character(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train the model that ships, measure it on the held-out texts, and write it to a file."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
+    """Train the model that ships, measure it on the held-out texts, and write it to a file.
+
+    Args:
+        arguments: those of the command line if not given.
+    """
+    parser = argparse.ArgumentParser(description=main.__doc__.partition("\n")[0])
     parser.add_argument("file", nargs="?", type=Path, default=FILE)
     file = parser.parse_args(arguments).file
     parts = {name: load_corpus(name).split() for name in AUTHORS}
