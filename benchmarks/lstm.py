@@ -1,6 +1,6 @@
 """A training step and predictions of recurrent models beside Keras 3's and bare torch's.
 
-Run as ``python -m benchmarks.lstm`` from the repository's root; it takes about ten minutes.
+Run as ``python -m benchmarks.lstm`` from the repository's root; it takes about six minutes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import lmcourse.keras
 from benchmarks import _measure
 
 BATCH_SIZE, BATCHES = 32, 8
-ROUNDS = 12
+ROUNDS = 8
 THREADS = (1, 2)
 RATE = 1e-6  # so small that every round starts from nearly the same weights
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
