@@ -8,7 +8,8 @@
 >>> model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
 
 Names, defaults and layouts of weights are those of Keras 3, so a program changes its import and no
-more. `recurrence.py` holds the equations; `layers/`, what is built on them; `training.py`, ``fit``.
+more. Models live on torch's default device; ``torch.set_default_device("cuda")`` is for GPUs.
+`recurrence.py` holds the equations; `layers/`, what is built on them; `training.py`, ``fit``.
 """
 
 from lmcourse.keras import (

@@ -146,8 +146,11 @@ class Model(Trainer, Layer):
                     f"got {', '.join(inputs)}"
                 )
             inputs = [inputs[name] for name in names]
-        if isinstance(inputs, list | tuple) and len(self.inputs) == 1 and len(inputs) == 1:
-            (inputs,) = inputs if not isinstance(inputs[0], int | float) else (inputs,)
+        if keywords.get("mask") is not None:
+            raise TypeError("mask cannot be given to a model: it rides on the inputs")
+        one_in_a_list = isinstance(inputs, list | tuple) and len(inputs) == len(self.inputs) == 1
+        if one_in_a_list and not isinstance(inputs[0], int | float | list):
+            inputs = inputs[0]
         return super().__call__(inputs, **keywords)
 
     def _check_shape(self, shape: Any) -> None:

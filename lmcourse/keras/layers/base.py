@@ -24,9 +24,13 @@ LAYERS: dict[str, type[Layer]] = {}
 _names_given: Counter[str] = Counter()
 
 
-def device() -> str:
-    """Return where the numbers are: ``"cuda"`` if there is one, otherwise ``"cpu"``."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def device() -> torch.device:
+    """Return where the numbers are: on torch's default device.
+
+    That is the CPU until ``torch.set_default_device("cuda")`` says otherwise. Keras takes a GPU
+    without being told.
+    """
+    return torch.get_default_device()
 
 
 def clear_session() -> None:
@@ -134,7 +138,8 @@ class Layer(nn.Module):
 
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
         """Return the output's mask, or a list of them, for ``inputs`` under ``mask``."""
-        return mask if self.supports_masking else None
+        one = mask is None or isinstance(mask, Tensor)  # which of several would be the output's?
+        return mask if self.supports_masking and one else None
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make another layer like this one, ready for JSON."""

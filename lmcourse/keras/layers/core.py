@@ -235,6 +235,11 @@ class Concatenate(Layer):
         """
         if is_shape(input_shape) or len(input_shape) < 2:
             raise ValueError(f"{self.name!r} must get a list of at least two inputs")
+        ndim = min(len(shape) for shape in input_shape)
+        if not -ndim <= self.axis < ndim:
+            raise ValueError(
+                f"{self.name!r} joins along axis {self.axis}, which inputs of {ndim} axes lack"
+            )
         first, *rest = ([*s[: self.axis], *s[self.axis :][1:]] for s in input_shape)
         if any(other != first for other in rest):
             raise ValueError(
