@@ -52,7 +52,7 @@ PROGRAM = """() => {
         const names = [...document.querySelectorAll(".lmc-gates label")];
         const select = document.getElementById(names.find((n) => n.textContent === label).htmlFor);
         return () => {
-            select.selectedIndex = step % (label === "Show" ? 6 : 5);
+            select.selectedIndex = step % (label === "Show" ? 7 : 5);
             send(select, "change");
         };
     }

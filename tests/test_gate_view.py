@@ -45,10 +45,11 @@ QUANTITIES = {
     "forget": "forget gate f",
     "candidate": "candidate c̃",
     "output": "output gate o",
-    "cell": "cell tanh(c)",
+    "cell": "cell state c",
+    "tanh_cell": "tanh(c)",
     "hidden": "hidden state h",
 }
-SIGNED = ("candidate", "cell", "hidden")
+SIGNED = ("candidate", "cell", "tanh_cell", "hidden")
 PROPERTIES = {
     "quotation": "inside quotation marks",
     "line": "position in the line",
@@ -114,8 +115,8 @@ def torch_steps(weights: list[np.ndarray], ids: list[int]) -> dict[str, np.ndarr
             "forget": forget,
             "candidate": open_input(inputs, (before, zero))[1],
             "output": hidden[0] / squashed,
-            "state": torch.stack(states),
-            "cell": squashed,
+            "cell": torch.stack(states),
+            "tanh_cell": squashed,
             "hidden": hidden[0],
             "probabilities": torch.softmax(hidden[0] @ dense + dense_bias, dim=-1),
         }
@@ -180,12 +181,15 @@ def test_characters_that_the_model_does_not_know_are_skipped_or_read_as_one():
 def test_the_drift_is_that_of_the_texts_given():
     weights = random_weights(len(CHARACTERS), 3, 6)
     view = plain_view()
-    largest = np.zeros(3)
+    largest = np.zeros(4)
     for text in TEXTS.values():
         given, stored = torch_steps(weights, ids_of(view, text)), steps_of(view, text)
         moved = {name: np.abs(given[name] - stored[name]).max() for name in given}
         gates = max(moved[name] for name in ("input", "forget", "output"))
-        largest = np.maximum(largest, [gates, moved["cell"], moved["probabilities"]])
+        change = np.abs(given["cell"] - stored["cell"]).max(axis=0)
+        cell = (change / np.abs(given["cell"]).max(axis=0)).max()
+        found = [gates, cell, moved["tanh_cell"], moved["probabilities"]]
+        largest = np.maximum(largest, found)
     assert view.drift == pytest.approx(largest, abs=0.50001e-4)
     assert 0 < max(view.drift) < 0.002
 
@@ -409,7 +413,7 @@ def test_the_module_computes_what_torch_computes(browser):
         });
     }"""
     texts = [SPEECH, "x" + SPEECH, SPEECH[:30] + "éé" + SPEECH[33:], SPEECH[:20], "", VERSE, "é"]
-    parts = ("input", "forget", "candidate", "output", "state", "cell", "hidden")
+    parts = ("input", "forget", "candidate", "output", "cell", "tanh_cell", "hidden")
     for view in (plain_view(), skipping_view()):
         readings = evaluate_in_module(browser, GateView, program, [view.page_state(), texts])
         for text, reading in zip(texts, readings, strict=True):
@@ -468,7 +472,7 @@ def test_the_search_correlates_as_numpy_does(browser):
     }"""
     rng = np.random.default_rng(0)
     for view, text in ((plain_view(), SPEECH + VERSE), (skipping_view(), "é" + VERSE + "é")):
-        for quantity in ("cell", "forget"):
+        for quantity in ("cell", "tanh_cell"):
             for wanted in (rng.normal(size=len(text)), rng.random(len(text)) < 0.2):
                 argument = [view.page_state(), text, quantity, wanted.astype(float).tolist()]
                 result = evaluate_in_module(browser, GateView, program, argument)
@@ -542,6 +546,13 @@ class Gates(WidgetInPage):
             .match(/[\\d.]+/g).map(Number))"""
         return np.array([c[:3] for c in self.strip.get_by_role("option").evaluate_all(read)])
 
+    def legend(self) -> tuple[str, str, list[list[int]]]:
+        """The values at both ends of the legend, and the colours of its bar."""
+        start, bar, end, _ = self.root.locator(".lmc-legend span").all()
+        shown = bar.evaluate("bar => getComputedStyle(bar).backgroundImage")
+        colours = [[int(n) for n in c.split(",")] for c in re.findall(r"rgb\((.*?)\)", shown)]
+        return start.text_content().replace("−", "-"), end.text_content(), colours
+
     def found(self) -> list[tuple[int, float]]:
         """The units that the search has found, and their scores."""
         buttons = self.root.locator(".lmc-found:not([hidden]) button:not([hidden])")
@@ -581,8 +592,16 @@ class Gates(WidgetInPage):
         assert self.text() == view.text
         self.check_numbers(view, steps, len(view.text) - 1 if place is None else place)
         values = steps[view.quantity][:, view.unit]
-        levels = np.rint(127.5 * (values + 1) if view.quantity in SIGNED else 255 * values)
+        scale = np.abs(values).max() if view.quantity == "cell" else 1
+        shares = values / scale
+        levels = np.rint(127.5 * (shares + 1) if view.quantity in SIGNED else 255 * shares)
         colours = self.colours()
+        start, end, stops = self.legend()
+        assert end == (f"{scale:.2f}" if view.quantity == "cell" else "1")
+        assert start == (f"-{end}" if view.quantity in SIGNED else "0")
+        if view.quantity == "cell":
+            largest = np.abs(values).argmax()
+            assert colours[largest].tolist() == stops[-1 if values[largest] > 0 else 0]
         for level in np.unique(levels):
             assert len(np.unique(colours[levels == level], axis=0)) == 1
         order = np.argsort(values)
@@ -598,9 +617,9 @@ class Gates(WidgetInPage):
         assert headline.endswith(f": {QUANTITIES[quantity]} of unit {unit} = {value:.2f}")
         i, f, candidate, o, c, squashed, h = (
             steps[part][place, unit]
-            for part in ("input", "forget", "candidate", "output", "state", "cell", "hidden")
+            for part in ("input", "forget", "candidate", "output", "cell", "tanh_cell", "hidden")
         )
-        before = steps["state"][place - 1, unit] if place > 0 else 0.0
+        before = steps["cell"][place - 1, unit] if place > 0 else 0.0
 
         def factor(number: float) -> str:
             return f"({number:.2f})" if number < 0 else f"{number:.2f}"
@@ -720,7 +739,7 @@ def test_the_picture_has_all_units(browser, book):
         points = np.random.default_rng(0).random((400, 2)) * [box["width"], box["height"]]
         read, places, units = [], {}, {}
         for (x, y), (words, pixel) in zip(points, shown.hover_cells(points.tolist()), strict=True):
-            found = re.fullmatch(r"“.*” \((\d+)\): cell tanh\(c\) of unit (\d) = (\S+)", words)
+            found = re.fullmatch(r"“.*” \((\d+)\): cell state c of unit (\d) = (\S+)", words)
             if x < 62 or y < 16 or not found:
                 continue
             place, unit = int(found[1]), int(found[2])
@@ -996,7 +1015,7 @@ def test_accessible_in_the_book(browser, book, name, scheme):
         shown = Gates(page)
         shown.strip.press("Shift+ArrowLeft")
         label = shown.canvas.get_attribute("aria-label")
-        assert label.startswith("cell tanh(c) of all units. Cell tanh(c) of unit ")
+        assert label.startswith("cell state c of all units. Cell state c of unit ")
         assert page.locator("html").get_attribute("data-theme") == scheme
         assert accessibility_violations(page) == []
 
@@ -1099,7 +1118,7 @@ def test_readable_without_javascript(browser, book):
         assert output.locator("thead th").all_text_contents() == [
             "Character",
             "Text up to it",
-            "cell tanh(c)",
+            "cell state c",
             "Likeliest next",
         ]
         assert output.locator("tbody tr").count() == 10
@@ -1131,7 +1150,7 @@ def test_live_in_jupyterlab(browser, lab):
         # The kernel follows the page.
         shown.typed.press("End")
         page.keyboard.type(" so")
-        shown.choose("Show", "cell tanh(c)")
+        shown.choose("Show", "cell state c")
         shown.choose("Find units that follow", PROPERTIES["capital"])
         shown.slide("Unit", 3)
         shown.character(2).click()

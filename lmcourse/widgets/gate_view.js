@@ -3,9 +3,9 @@
 
 // --- The network, to be read beside gate_view.py ---------------------------------------------
 
-// What a step computes, in this order; "state" is the cell state c, and "cell" its tanh.
-const PARTS = ["input", "forget", "candidate", "output", "state", "cell", "hidden"];
-const [INPUT, FORGET, CANDIDATE, OUTPUT, STATE, CELL, HIDDEN] = PARTS.keys();
+// What a step computes, in this order.
+const PARTS = ["input", "forget", "candidate", "output", "cell", "tanh_cell", "hidden"];
+const [INPUT, FORGET, CANDIDATE, OUTPUT, CELL, TANH_CELL, HIDDEN] = PARTS.keys();
 const SKIPPED = -1; // the id of a character that the network does not read
 
 const sigmoid = (x) => 0.5 + 0.5 * Math.tanh(0.5 * x);
@@ -75,15 +75,15 @@ function step({ units, inputs, recurrent }, id, before) {
       o += hidden * recurrent[weight + 3];
     }
     const [input, forget, candidate, output] = [sigmoid(i), sigmoid(f), Math.tanh(c), sigmoid(o)];
-    const state = forget * before[STATE * units + unit] + input * candidate;
-    const cell = Math.tanh(state);
+    const cell = forget * before[CELL * units + unit] + input * candidate;
+    const squashed = Math.tanh(cell);
     after[INPUT * units + unit] = input;
     after[FORGET * units + unit] = forget;
     after[CANDIDATE * units + unit] = candidate;
     after[OUTPUT * units + unit] = output;
-    after[STATE * units + unit] = state;
     after[CELL * units + unit] = cell;
-    after[HIDDEN * units + unit] = output * cell;
+    after[TANH_CELL * units + unit] = squashed;
+    after[HIDDEN * units + unit] = output * squashed;
   }
   return after;
 }
@@ -211,7 +211,8 @@ const QUANTITIES = {
   forget: { name: "forget gate f", signed: false },
   candidate: { name: "candidate c̃", signed: true },
   output: { name: "output gate o", signed: false },
-  cell: { name: "cell tanh(c)", signed: true },
+  cell: { name: "cell state c", signed: true, unbounded: true },
+  tanh_cell: { name: "tanh(c)", signed: true },
   hidden: { name: "hidden state h", signed: true },
 };
 
@@ -236,13 +237,14 @@ const factor = (value) => (value < 0 ? `(${decimals(value)})` : decimals(value))
 const nameOf = (character) => (character === "" ? "another" : quote(character));
 
 /** What is stored and what is shown, as _sentences() of gate_view.py. */
-function describe({ units }, { characters }, { unit, quantity }, [gates, cell, probability]) {
+function describe({ units }, { characters }, { unit, quantity }, drift) {
+  const [gates, cell, tanhCell, probability] = drift.map((one) => one.toFixed(4));
   const { name } = QUANTITIES[quantity];
   return (
     `${name[0].toUpperCase()}${name.slice(1)} of unit ${unit} (${plural(units, "unit")}; ` +
     `${plural(characters.length, "character")} of text). Weights are stored in 16 bits: on the ` +
-    `texts given that moves gates by at most ${gates.toFixed(4)}, tanh(c) by ${cell.toFixed(4)} ` +
-    `and the probability of a next character by ${probability.toFixed(4)}.`
+    `texts given that moves gates by at most ${gates}, c by ${cell} of its unit’s largest |c|, ` +
+    `tanh(c) by ${tanhCell} and the probability of a next character by ${probability}.`
   );
 }
 
@@ -260,11 +262,11 @@ function equations({ units, start }, { ids, steps }, place, unit) {
   if (ids[place] === SKIPPED) return ["", ""];
   const of = (values, part) => values[part * units + unit];
   const [after, before] = [steps[place], steps[place - 1] ?? start];
-  const [i, f, candidate, o, c, cell, h] = PARTS.map((_, part) => of(after, part));
+  const [i, f, candidate, o, c, squashed, h] = PARTS.map((_, part) => of(after, part));
   return [
-    `c = f · c₋₁ + i · c̃ = ${decimals(f)} · ${factor(of(before, STATE))} + ` +
+    `c = f · c₋₁ + i · c̃ = ${decimals(f)} · ${factor(of(before, CELL))} + ` +
       `${decimals(i)} · ${factor(candidate)} = ${decimals(c)}`,
-    `h = o · tanh(c) = ${decimals(o)} · ${factor(cell)} = ${decimals(h)}`,
+    `h = o · tanh(c) = ${decimals(o)} · ${factor(squashed)} = ${decimals(h)}`,
   ];
 }
 
@@ -304,7 +306,7 @@ function verdict({ units }, result, search, marked, quantity) {
 
 // --- Colours ---------------------------------------------------------------------------------
 
-/** The colours of gates, 0 to 1, and of signed quantities, −1 to 1; and of a property. */
+/** The colours of gates, of signed quantities, from orange to blue, and of a property. */
 function palettesOf(colours) {
   const [paper, ink, blue, orange] = ["paper", "ink", "blue", "orange"].map((name) =>
     rgb(colours[name]),
@@ -326,8 +328,22 @@ function palettesOf(colours) {
 const paletteOf = (palettes, quantity) =>
   QUANTITIES[quantity].signed ? palettes.signed : palettes.gate;
 
-/** Which of 256 colours a value has. */
-const level = (value, { signed }) => Math.round(signed ? 127.5 * (value + 1) : 255 * value);
+/** The value with the last colour: 1, or for c the largest |c| of the unit in the text. */
+function scaleOf({ units }, { steps }, quantity, unit) {
+  if (!QUANTITIES[quantity].unbounded) return 1;
+  const at = partOf(quantity) * units + unit;
+  return steps.reduce((largest, step) => Math.max(largest, Math.abs(step[at])), 0) || 1;
+}
+
+/** Which of 256 colours a value has, as a share of its scale. */
+const level = (share, { signed }) => Math.round(signed ? 127.5 * (share + 1) : 255 * share);
+
+/** The values at the two ends of the colours. */
+function endsOf(quantity, scale) {
+  const { signed, unbounded } = QUANTITIES[quantity];
+  const end = unbounded ? decimals(scale) : "1";
+  return [signed ? `−${end}` : "0", end];
+}
 
 /** How bright a colour is, as WCAG has it, from 0 to 1. */
 function luminance(colour) {
@@ -342,7 +358,9 @@ function luminance(colour) {
 const inkOn = (colour) => ((luminance(colour) + 0.05) ** 2 > 1.05 * 0.05 ? "#000" : "#fff");
 
 /** A canvas of one pixel for each unit and character; skipped characters are left out. */
-function pictureOf({ units }, { ids, steps }, quantity, palette) {
+function pictureOf(network, reading, quantity, palette) {
+  const { units } = network;
+  const { ids, steps } = reading;
   const canvas = element("canvas", { width: Math.max(ids.length, 1), height: units });
   const g = canvas.getContext("2d");
   const image = g.createImageData(canvas.width, units);
@@ -352,8 +370,10 @@ function pictureOf({ units }, { ids, steps }, quantity, palette) {
   const read = ids.flatMap((id, place) => (id === SKIPPED ? [] : [place]));
   for (let unit = 0; unit < units; unit++) {
     const row = unit * canvas.width;
+    const scale = scaleOf(network, reading, quantity, unit);
     for (const place of read) {
-      pixels[row + place] = colours[level(steps[place][start + unit], QUANTITIES[quantity])];
+      const share = steps[place][start + unit] / scale;
+      pixels[row + place] = colours[level(share, QUANTITIES[quantity])];
     }
   }
   g.putImageData(image, 0, 0);
@@ -458,18 +478,19 @@ function toCanvas(network, reading, settings, scene, words) {
     g.fillText(text, x, y, width - 2 * side);
   };
   write(words.title, side, 26, `700 14px ${FONT}`, ink);
-  const { signed } = QUANTITIES[settings.quantity];
-  write(signed ? "−1" : "0", side + 20, 49, `11px ${FONT}`, muted, "right");
-  write("1", side + 192, 49, `11px ${FONT}`, muted);
+  const scale = scaleOf(network, reading, settings.quantity, settings.unit);
+  const [start, end] = endsOf(settings.quantity, scale);
+  write(start, side + 40, 49, `11px ${FONT}`, muted, "right");
+  write(end, side + 212, 49, `11px ${FONT}`, muted);
   palette.forEach((colour, i) => {
     g.fillStyle = css(colour);
-    g.fillRect(side + 26 + (160 * i) / 256, 40, 1.2, 10);
+    g.fillRect(side + 46 + (160 * i) / 256, 40, 1.2, 10);
   });
   reading.characters.forEach((character, place) => {
     const [x, y] = [side + places[place][0] * LETTER.width, top + places[place][1] * LETTER.height];
     const value = reading.steps[place][partOf(settings.quantity) * network.units + settings.unit];
     const isRead = reading.ids[place] !== SKIPPED;
-    const colour = isRead ? palette[level(value, QUANTITIES[settings.quantity])] : [255, 255, 255];
+    const colour = isRead ? palette[level(value / scale, QUANTITIES[settings.quantity])] : [255, 255, 255];
     g.fillStyle = css(colour);
     g.fillRect(x, y, LETTER.width, LETTER.height - 2);
     if (character === " ") return;
@@ -743,8 +764,9 @@ function render({ model, el }) {
   });
   const scaleStart = element("span");
   const bar = element("span", { class: "lmc-bar" });
+  const scaleEnd = element("span");
   const scaleName = element("span");
-  const legend = element("p", { class: "lmc-legend" }, scaleStart, bar, "1", scaleName);
+  const legend = element("p", { class: "lmc-legend" }, scaleStart, bar, scaleEnd, scaleName);
   const read1 = element("p", { class: "lmc-reading" });
   const [cellLine, hiddenLine, nextLine] = range(1, 3).map(() =>
     element("p", { class: "lmc-line" }),
@@ -824,18 +846,20 @@ function render({ model, el }) {
     if (styles === null) return;
     const { unit, quantity } = settings();
     const start = partOf(quantity) * network.units + unit;
-    const { signed } = QUANTITIES[quantity];
+    const { name, signed, unbounded } = QUANTITIES[quantity];
+    const scale = scaleOf(network, reading, quantity, unit);
     const shades = signed ? styles.signed : styles.gate;
     strip.colour((place) =>
       reading.ids[place] === SKIPPED
         ? ""
-        : shades[level(reading.steps[place][start], QUANTITIES[quantity])],
+        : shades[level(reading.steps[place][start] / scale, QUANTITIES[quantity])],
     );
     const palette = paletteOf(palettes, quantity);
     const stops = range(0, 8).map((i) => css(palette[Math.min(32 * i, 255)]));
     bar.style.background = `linear-gradient(to right, ${stops.join(", ")})`;
-    scaleStart.textContent = signed ? "−1" : "0";
-    scaleName.textContent = `${QUANTITIES[quantity].name}, unit ${unit}`;
+    [scaleStart.textContent, scaleEnd.textContent] = endsOf(quantity, scale);
+    const scaled = unbounded ? "; each unit is scaled by its largest |c| in this text" : "";
+    scaleName.textContent = `${name}, unit ${unit}${scaled}`;
   }
 
   function searchAgain() {

@@ -18,17 +18,17 @@ MOST_CHARACTERS = 2000
 LARGEST_CODE = 2**15 - 1
 DECIMALS_OF_DRIFT = 4
 ROWS_OF_SUMMARY = 10
-# What a step computes, in this order; "state" is the cell state c, and "cell" its tanh.
-PARTS = ("input", "forget", "candidate", "output", "state", "cell", "hidden")
-# What a reader can look at, and how it is written.
+# What a step computes, in this order, and how it is written.
 QUANTITIES = {
     "input": "input gate i",
     "forget": "forget gate f",
     "candidate": "candidate c̃",
     "output": "output gate o",
-    "cell": "cell tanh(c)",
+    "cell": "cell state c",
+    "tanh_cell": "tanh(c)",
     "hidden": "hidden state h",
 }
+PARTS = tuple(QUANTITIES)
 PROPERTIES = ("quotation", "line", "word", "space", "capital", "selection")
 STORED = ("characters", "units", "width", "codes", "floats", "texts", "drift")
 SETTINGS = ("text", "unit", "quantity", "focus", "search")
@@ -43,12 +43,14 @@ class Drift(NamedTuple):
 
     Attributes:
         gates: of the input, forget and output gates.
-        cell: of tanh(c).
+        cell: of the cell state c, as a share of the largest abs(c) of its unit in its text.
+        tanh_cell: of tanh(c).
         probability: of a next character's probability.
     """
 
     gates: float
     cell: float
+    tanh_cell: float
     probability: float
 
 
@@ -66,8 +68,10 @@ class Weights(NamedTuple):
 class GateView(Widget):
     """Shows gates, cells and hidden states of a character LSTM along a text that a reader types.
 
-    The text is the axis: each character has the colour that one unit's gate, candidate, cell or
-    hidden state has after the network has read it, and a heat map below has all units. A character
+    The text is the axis: each character has the colour that one unit's gate, candidate, cell state
+    or hidden state has after the network has read it, and a heat map below has all units. The cell
+    state c has no bounds, so each unit's colours reach to its own largest abs(c) in the text, which
+    the legend states; tanh(c) would hide what a cell counts beyond 3. A character
     looked at gives its numbers and the likeliest next characters. A search ranks the units by how
     their values correlate with a property of the text: being inside quotation marks, the place in
     the line, being inside a word, the distance from the last space, capital letters, or a stretch
@@ -94,8 +98,8 @@ class GateView(Widget):
         texts: to begin with and to choose from, each of up to 2000 characters: strings, or a
             mapping from names to strings.
         unit: which unit is shown; ``None`` is the one whose values vary the most in the first text.
-        quantity: ``"input"``, ``"forget"``, ``"candidate"``, ``"output"``, ``"cell"`` (tanh(c)) or
-            ``"hidden"``.
+        quantity: ``"input"``, ``"forget"``, ``"candidate"``, ``"output"``, ``"cell"`` (c),
+            ``"tanh_cell"`` (tanh(c)) or ``"hidden"``.
         focus: the place of the character looked at; ``None`` is the last one.
         search: the property that units are ranked by: ``"quotation"``, ``"line"``, ``"word"``,
             ``"space"``, ``"capital"`` or ``"selection"``.
@@ -216,8 +220,9 @@ class GateView(Widget):
             f"{QUANTITIES[self.quantity].capitalize()} of unit {self.unit} "
             f"({_count(self.units, 'unit')}; {_count(len(self.text), 'character')} of text). "
             "Weights are stored in 16 bits: on the texts given that moves gates by at most "
-            f"{drift.gates:.4f}, tanh(c) by {drift.cell:.4f} and the probability of a next "
-            f"character by {drift.probability:.4f}."
+            f"{drift.gates:.4f}, c by {drift.cell:.4f} of its unit's largest |c|, "
+            f"tanh(c) by {drift.tanh_cell:.4f} and the probability of a next character by "
+            f"{drift.probability:.4f}."
         )
 
     def _states(self, weights: Weights, read: str) -> Float[np.ndarray, "characters parts units"]:
@@ -227,10 +232,12 @@ class GateView(Widget):
         return _states(weights, np.array(known, dtype=np.int64))
 
     def _drift_from(self, given: Weights) -> Drift:
-        largest = np.zeros(3)
+        largest = np.zeros(len(Drift._fields))
         for _, read in self.texts:
             states = [self._states(weights, read) for weights in (given, self._weights)]
             moved = np.abs(np.nan_to_num(states[1] - states[0]))
+            cell = PARTS.index("cell")
+            scale = np.abs(np.nan_to_num(states[0][:, cell])).max(axis=0)
             chances = [
                 _probabilities(weights, one)
                 for weights, one in zip((given, self._weights), states, strict=True)
@@ -238,7 +245,8 @@ class GateView(Widget):
             gates = [PARTS.index(name) for name in ("input", "forget", "output")]
             drift = (
                 moved[:, gates].max(),
-                moved[:, PARTS.index("cell")].max(),
+                (moved[:, cell] / np.where(scale > 0, scale, 1)).max(),
+                moved[:, PARTS.index("tanh_cell")].max(),
                 np.abs(np.nan_to_num(chances[1] - chances[0])).max(),
             )
             largest = np.maximum(largest, drift)
