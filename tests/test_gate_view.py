@@ -979,7 +979,9 @@ def test_a_saved_picture_shows_the_view(browser, book):
         assert place < len(values)
     blueness = (np.array(seen) @ [-1, 0, 1])[np.argsort(values)]
     assert (np.diff(blueness) >= -2).all()
-    assert blueness[0] < -60 and blueness[-1] > 60
+    assert blueness[0] < -30 and blueness[-1] > 30
+    largest = np.abs(values).argmax()
+    assert seen[largest] == ((0x00, 0x72, 0xB2) if values[largest] > 0 else (0xD5, 0x5E, 0x00))
 
 
 # --- Every reader -----------------------------------------------------------------------------
