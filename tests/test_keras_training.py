@@ -1132,7 +1132,7 @@ def test_a_stateful_model_says_how_many_samples_it_takes():
         ]
     )
     model.compile("sgd", SPARSE)
-    for n, batch_size in ((20, 5), (21, 4), (20, None)):
+    for n, batch_size in ((20, 5), (21, 4), (21, None)):
         with pytest.raises(ValueError, match="takes 4 samples at a time: pass batch_size=4"):
             model.fit(IDS[:n], IDS[:n, 0], batch_size=batch_size, verbose=0)
 

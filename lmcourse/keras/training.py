@@ -493,9 +493,10 @@ class Trainer:
         return batch_size
 
     def _batch_size(self, given: Samples, batch_size: int | None) -> int:
-        batch_size = 32 if batch_size is None else batch_size
-        batch_size = _arguments.integer("batch_size", batch_size, at_least=1)
         fixed = self.inputs[0].shape[0] if self.built else None
+        if batch_size is None:
+            batch_size = fixed or 32
+        batch_size = _arguments.integer("batch_size", batch_size, at_least=1)
         if fixed is not None and (batch_size != fixed or len(given) % fixed):
             raise ValueError(
                 f"{self.name!r} takes {fixed} samples at a time: pass batch_size={fixed} and a "

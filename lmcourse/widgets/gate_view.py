@@ -55,7 +55,16 @@ class Drift(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """The weights of a character LSTM in Keras's layout; gates in the order i, f, c, o."""
+    """The weights of a character LSTM in Keras's layout; gates in the order i, f, c, o.
+
+    Attributes:
+        embedding: a row for each character.
+        kernel: of the LSTM, for its input.
+        recurrent_kernel: of the LSTM, for its hidden state.
+        bias: of the LSTM.
+        dense_kernel: of the output layer.
+        dense_bias: of the output layer.
+    """
 
     embedding: Float[np.ndarray, "vocab width"]
     kernel: Float[np.ndarray, "width 4*units"]
