@@ -144,6 +144,19 @@ def test_training_decays_the_rate_and_starts_epochs_with_fresh_states(monkeypatc
     assert all(state is None or not any(map(np.any, state)) for state in states)
 
 
+def test_training_reads_rows_in_their_order(monkeypatch):
+    seen = []
+    fit = keras.Model.fit
+
+    def watched(self, x, y, **options):
+        seen.append((options["shuffle"], options["batch_size"]))
+        return fit(self, x, y, **options)
+
+    monkeypatch.setattr(keras.Model, "fit", watched)
+    small(epochs=1)
+    assert seen == [(False, 4)]  # or the carried states are those of other rows
+
+
 def test_a_model_comes_back_from_its_file_with_its_characters(tmp_path):
     model = build(3, units=4, width=2)
     save(tmp_path / "model.safetensors", model, ["", "é", "\n"])
@@ -161,17 +174,22 @@ def test_a_model_without_characters_is_refused(tmp_path):
 
 
 def test_the_command_trains_measures_and_writes(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(character_lstm, "AUTHORS", ("alice",))
-    texts = []
+    trained, measured = [], []
 
     def briefly(text):
-        texts.append(text)
+        trained.append(text)
         return CharacterLSTM(build(4, units=4, width=2), ["", "e", "t", " "])
 
+    def measure(text, model, characters):
+        measured.append(text)
+        return 1.234
+
+    monkeypatch.setattr(character_lstm, "AUTHORS", ("alice",))
     monkeypatch.setattr(character_lstm, "train", briefly)
+    monkeypatch.setattr(character_lstm, "bits_per_character", measure)
     main([str(tmp_path / "model.safetensors")])
     parts = load_corpus("alice").split()
-    assert texts == [parts.train.text]
-    model, characters = load(tmp_path / "model.safetensors")
-    bits = bits_per_character(parts.held_out.text, model, characters)
-    assert f"alice: {bits:.2f} bits" in capsys.readouterr().out
+    assert trained == [parts.train.text]
+    assert measured == [parts.held_out.text]
+    assert "alice: 1.23 bits" in capsys.readouterr().out
+    assert load(tmp_path / "model.safetensors").characters == ["", "e", "t", " "]
