@@ -6,8 +6,8 @@
 
 It has read Austen and Shakespeare, the training parts of their ``Corpus.split()``: 7.1 million
 characters, 16 times. On the held-out parts, with its state carried along, a character of Austen
-takes it 1.80 bits, one of Shakespeare 2.13. ``python -m lmcourse.character_lstm`` trains one like it
-from another random start, in 20 to 30 minutes on one core.
+takes it 1.80 bits, one of Shakespeare 2.13. ``python -m lmcourse.character_lstm`` trains one like
+it from another random start, in 20 to 30 minutes on one core.
 """
 
 from __future__ import annotations
