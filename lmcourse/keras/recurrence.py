@@ -41,7 +41,7 @@ def lstm_step(
 ) -> State:
     """One step of an LSTM.
 
-    Equations: eq-lstm-gates, eq-lstm-cell
+    Equations: eq-lstm-gates, eq-lstm-cell, eq-lstm-cell-gradient (by autograd)
 
     Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000).
 
