@@ -470,3 +470,21 @@ def test_an_input_in_the_middle():
 def test_names_of_inputs():
     with pytest.raises(ValueError, match="a, b"):
         two_inputs(lmcourse.keras)({"a": random(BATCH, 3), "c": random(BATCH, 4)})
+
+
+@pytest.mark.parametrize("library", [lmcourse.keras, keras], ids=["lmcourse", "keras"])
+def test_build_makes_the_weights_once(library):
+    layer = library.layers.Dense(2)
+    layer.build((None, 3))
+    assert layer.built
+    before = layer.get_weights()
+    layer(np.ones((1, 3), np.float32))
+    np.testing.assert_array_equal(layer.get_weights()[0], before[0])
+
+
+@pytest.mark.wrong_input
+def test_a_sequential_cannot_be_built_from_nothing():
+    model = lmcourse.keras.Sequential([lmcourse.keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match="input_shape"):
+        model.build()
+    assert not model.built

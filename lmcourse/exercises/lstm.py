@@ -1,7 +1,7 @@
 """Exercises of chapter 5: the right answers, and the trials that an answer must stand.
 
-The answers are written out in numpy, though ``lmcourse.keras`` has most of them: it loads torch,
-which no check should have to wait for.
+What ``lmcourse.keras`` has is written out again in numpy: it loads torch, which no check should
+have to wait for.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from lmcourse import exercises
+from lmcourse.classification import best_threshold, decisions, expected_calibration_error
 from lmcourse.exercises import Trial, Wrong, compare, describe, numbers
 
 exercise = functools.partial(exercises.exercise, chapter="05_lstm")
@@ -415,14 +416,8 @@ def choose_threshold(
     y_test: Int[np.ndarray, " n_test"],
 ) -> tuple[float, float]:
     """Return the threshold with the best F1 on the validation data, and its F1 on the test data."""
-    thresholds = np.unique(p_validation)  # the lowest first, so that it wins a tie
-    scores = [_f1(p_validation >= threshold, y_validation == 1) for threshold in thresholds]
-    threshold = float(thresholds[np.argmax(scores)])
-    return threshold, _f1(p_test >= threshold, y_test == 1)
-
-
-def _f1(said: Bool[np.ndarray, " n"], true: Bool[np.ndarray, " n"]) -> float:
-    return 2 * float((said & true).sum()) / max(int(said.sum() + true.sum()), 1)
+    threshold = best_threshold(y_validation, p_validation)
+    return threshold, decisions(y_test, p_test, threshold).f1
 
 
 def _validation_score(result, expected, *, scores):
@@ -474,7 +469,7 @@ def _messages(rng, n):
     while True:
         labels = (rng.random(n) < 0.3).astype(int)
         probabilities = np.round(_sigmoid(rng.normal(size=n) + 2 * labels - 1.5), 2)
-        scores = [_f1(probabilities >= p, labels == 1) for p in np.unique(probabilities)]
+        scores = [decisions(labels, probabilities, p).f1 for p in np.unique(probabilities)]
         if scores.count(max(scores)) == 1:
             return list(zip(probabilities.tolist(), labels.tolist(), strict=True))
 
@@ -483,9 +478,7 @@ def calibration_error(
     probabilities: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], n_bins: int
 ) -> float:
     """Return how far shares and probabilities lie apart, on average over bins of equal width."""
-    bins = np.minimum((probabilities * n_bins).astype(int), n_bins - 1)
-    surplus = np.bincount(bins, weights=probabilities - labels)
-    return float(np.abs(surplus).sum() / len(labels))
+    return expected_calibration_error(labels, probabilities, bins=n_bins)
 
 
 @exercise(

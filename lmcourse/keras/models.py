@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from lmcourse.keras import saving
-from lmcourse.keras.layers.base import Input, InputLayer, Layer, is_shape, map_shapes, unique_name
+from lmcourse.keras.layers.base import Input, InputLayer, Layer, list_shapes, unique_name
 from lmcourse.keras.layers.wrappers import describe, revive
 from lmcourse.keras.saving import load_model
 from lmcourse.keras.summary import summary
@@ -165,8 +165,7 @@ class Model(Trainer, Layer):
         Raises:
             ValueError: there are more or fewer inputs, or a shape is another one.
         """
-        shapes: list[Any] = []
-        map_shapes(shapes.append, input_shape)
+        shapes = list_shapes(input_shape)
         if len(shapes) != len(self.inputs):
             raise ValueError(
                 f"{self.name!r} must get {len(self.inputs)} inputs "
@@ -186,40 +185,28 @@ class Model(Trainer, Layer):
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
         """Return what the layers make of ``inputs``; their masks ride on them, not in ``mask``."""
-        return self._follow(
-            inputs, lambda node, arguments, keywords: node.layer(arguments, **keywords)
-        )
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """Return the outputs' shapes, in their structure, for ``input_shape``."""
-        shapes = [input_shape] if is_shape(input_shape) else input_shape
-        return self._follow(
-            [_Leaf(shape) for shape in shapes],
-            lambda node, arguments, _: map_shapes(
-                _Leaf,
-                node.layer.compute_output_shape(map_structure(lambda a: a.shape, arguments)),
-            ),
-            lambda leaf: leaf.shape,
-        )
-
-    def _follow(
-        self,
-        inputs: Any,
-        compute: Callable[[Node, Any, dict[str, Any]], Any],
-        finish: Callable[[Any], Any] = lambda value: value,
-    ) -> Any:
         values = dict(zip(map(id, self.inputs), flatten(inputs), strict=True))
 
         def value(leaf):
             return values[id(leaf)] if isinstance(leaf, KerasTensor) else leaf
 
         for node in self._graph:
-            arguments = map_structure(value, node.inputs)
             keywords = map_structure(value, node.keywords)
-            results = compute(node, arguments, keywords)
-            for tensor, result in zip(flatten(node.outputs), flatten(results), strict=True):
-                values[id(tensor)] = result
-        return map_structure(lambda tensor: finish(value(tensor)), self._output_structure)
+            results = node.layer(map_structure(value, node.inputs), **keywords)
+            values |= zip(map(id, flatten(node.outputs)), flatten(results), strict=True)
+        return map_structure(value, self._output_structure)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the outputs' shapes, in their structure, for ``input_shape``."""
+        shapes = dict(zip(map(id, self.inputs), list_shapes(input_shape), strict=True))
+
+        def shape_of(tensor):
+            return shapes[id(tensor)]
+
+        for node in self._graph:
+            results = node.layer.compute_output_shape(map_structure(shape_of, node.inputs))
+            shapes |= zip(map(id, flatten(node.outputs)), list_shapes(results), strict=True)
+        return map_structure(shape_of, self._output_structure)
 
     def summary(
         self,
@@ -396,7 +383,9 @@ class Sequential(Model):
         """
         if not self.layers:
             raise ValueError(f"{self.name!r} must have at least one layer before it is built")
-        if self._input is None and input_shape is not None:
+        if self._input is None and input_shape is None:
+            raise ValueError(f"{self.name!r} must get an input_shape to be built, or an Input")
+        if self._input is None:
             self._promised_shape = False
             self._input = Input(batch_shape=(None, *input_shape[1:])).node.layer
         self._connect()
@@ -437,13 +426,6 @@ class Sequential(Model):
             model.add(revive(description))
         model._promised_shape = config["promised_shape"]
         return model
-
-
-class _Leaf:
-    """A shape that ``map_structure`` does not take apart."""
-
-    def __init__(self, shape):
-        self.shape = shape
 
 
 def _by_depth(

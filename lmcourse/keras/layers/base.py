@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,15 @@ def _number_type(dtype: np.dtype) -> type:
     return np.float32 if dtype.kind == "f" else np.int64
 
 
+def _marking_built(build: Callable[..., None]) -> Callable[..., None]:
+    @wraps(build)
+    def build_and_mark(layer, *arguments, **keywords):
+        build(layer, *arguments, **keywords)
+        layer.built = True
+
+    return build_and_mark
+
+
 class Layer(nn.Module):
     """A step of a model, called on numbers or on symbolic tensors.
 
@@ -98,6 +108,8 @@ class Layer(nn.Module):
     def __init_subclass__(cls, **keywords):
         super().__init_subclass__(**keywords)
         LAYERS[cls.__name__] = cls
+        if "build" in vars(cls):  # whoever calls it, the weights are there afterwards
+            cls.build = _marking_built(cls.build)
 
     def __init__(
         self,
@@ -308,7 +320,7 @@ class Layer(nn.Module):
         Raises:
             ValueError: the layer cannot take inputs of this shape.
         """
-        for shape in _shapes(input_shape):
+        for shape in list_shapes(input_shape):
             self._check_shape(shape)
         if not self.built:
             self.build(input_shape)
@@ -476,7 +488,8 @@ def to_mask(mask: Any) -> Any:
     return map_structure(convert, mask) if isinstance(mask, list | tuple) else convert(mask)
 
 
-def _shapes(structure: Any) -> list[Shape]:
+def list_shapes(structure: Any) -> list[Shape]:
+    """Return the shapes in ``structure``, a shape or a list or dict of them, in order."""
     found: list[Shape] = []
     map_shapes(found.append, structure)
     return found

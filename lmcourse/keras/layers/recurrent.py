@@ -180,10 +180,6 @@ class Recurrent(Layer):
     def _run_fused(self, sequences, state, mask):
         raise NotImplementedError
 
-    @property
-    def _wants_state(self) -> bool:
-        return self.return_state or self.stateful
-
     def _starting_state(self, initial_state: Any, sequences: Tensor) -> list[Tensor]:
         batch, state = len(sequences), initial_state
         if state is None and self.stateful:
@@ -326,7 +322,7 @@ class LSTM(_Gated):
 
     def _run_fused(self, sequences, state, mask):
         weights = (self.kernel, self.recurrent_kernel, self.bias)
-        wants_state = self._wants_state
+        wants_state = self.return_state or self.stateful
         return recurrence.fused_lstm(sequences, state, *weights, mask, wants_state=wants_state)
 
     def get_config(self) -> dict[str, Any]:
