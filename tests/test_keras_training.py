@@ -1121,6 +1121,15 @@ def test_wrong_input_is_named(what):
             call()
 
 
+def test_a_fixed_batch_is_the_batch_size():
+    """As in Keras: four samples at a time, without being told."""
+    model = Sequential([layers.Input(batch_shape=(4, 3)), layers.Dense(2)])
+    model.compile("sgd", "mse")
+    x = np.ones((8, 3), np.float32)
+    assert model.fit(x, x[:, :2], verbose=0).params["steps"] == 2
+    assert model.predict(x, verbose=0).shape == (8, 2)
+
+
 @pytest.mark.wrong_input
 def test_a_stateful_model_says_how_many_samples_it_takes():
     model = Sequential(

@@ -331,11 +331,6 @@ class Trainer:
         single = list(self._single_losses.values()) if len(self._single_losses) > 1 else []
         return [self._total_loss, *self._metrics.objects, *single]
 
-    @property
-    def metrics_names(self) -> list[str]:
-        """Their names."""
-        return [metric.name for metric in self.metrics]
-
     def direction_of(self, name: str) -> str | None:
         """Return ``"up"`` or ``"down"``, where a value is to go; ``None`` if that is not known.
 
