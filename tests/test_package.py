@@ -25,7 +25,7 @@ HEAVY = {"torch", "transformers", "matplotlib", "anywidget", "IPython", "scipy",
 NOT_LIGHT = re.compile(r"lmcourse\.(book|widgets|data\.build)\b")
 # Topics whose functions take and give torch's tensors.
 ON_TORCH = re.compile(
-    r"lmcourse\.(attention|character_lstm|keras|positional|transformer|torch_models)\b"
+    r"lmcourse\.(attention|character_lstm|gpt2|keras|positional|transformer|torch_models)\b"
 )
 COMES_WITH = {"traitlets": "anywidget", "sphinx": "jupyter-book"}
 WHO_LOADS_WHAT = """
