@@ -426,6 +426,7 @@ class BPETokenizer(_Tokenizer):
     Equation: eq-language-models-bpe-merge
 
     Attributes:
+        byte_order: the 256 bytes in the order of their ids. A subclass may order them otherwise.
         merges: the pairs of byte strings that became tokens 256, 257, …
         vocabulary: the bytes that each id stands for.
 
@@ -434,6 +435,7 @@ class BPETokenizer(_Tokenizer):
     Models are Unsupervised Multitask Learners", for bytes and the pattern.
     """
 
+    byte_order = bytes(range(BYTES))
     _fields = ("merges",)
 
     def __init__(self, merges: Sequence[tuple[bytes, bytes]]):
@@ -446,7 +448,7 @@ class BPETokenizer(_Tokenizer):
         """
         if isinstance(merges, (str, bytes)) or not isinstance(merges, Sequence):
             raise TypeError(f"merges must be a sequence of pairs of bytes, got {merges!r:.60}")
-        vocabulary = [bytes([value]) for value in range(BYTES)]
+        vocabulary = [bytes([value]) for value in self.byte_order]
         ids = {token: i for i, token in enumerate(vocabulary)}
         new_ids = {}
         for i, merge in enumerate(merges):
@@ -460,7 +462,7 @@ class BPETokenizer(_Tokenizer):
             vocabulary.append(left + right)
         self.merges = [tuple(merge) for merge in merges]
         self.vocabulary = tuple(vocabulary)
-        self._pieces = _PieceCache(new_ids)
+        self._pieces = _PieceCache(new_ids, self._byte_ids())
 
     @classmethod
     def train(cls, text: str, vocab_size: int) -> BPETokenizer:
@@ -478,14 +480,7 @@ class BPETokenizer(_Tokenizer):
         """
         text = _arguments.text("text", text, allow_empty=False)
         n_merges = _arguments.integer("vocab_size", vocab_size, at_least=BYTES) - BYTES
-        counts = Counter(split_pieces(text))
-        words = [piece.encode() for piece in counts]
-        vocabulary = [bytes([value]) for value in range(BYTES)]
-        merges = []
-        for left, right in learn_merges(words, list(counts.values()), n_merges):
-            merges.append((vocabulary[left], vocabulary[right]))
-            vocabulary.append(vocabulary[left] + vocabulary[right])
-        return cls(merges)
+        return cls(cls._learn(Counter(split_pieces(text)), n_merges))
 
     def encode(self, text: str) -> Int[np.ndarray, " tokens"]:
         """Return the ids of any text; ``decode`` gives it back exactly.
@@ -510,6 +505,22 @@ class BPETokenizer(_Tokenizer):
         """
         return b"".join(_look_up(self.vocabulary, ids)).decode("utf-8", errors="replace")
 
+    @classmethod
+    def _learn(cls, counts: Mapping[str, int], n_merges: int) -> list[tuple[bytes, bytes]]:
+        """Learn merges from pieces and how often each occurs."""
+        words = [piece.encode().translate(cls._byte_ids()) for piece in counts]
+        vocabulary = [bytes([value]) for value in cls.byte_order]
+        merges = []
+        for left, right in learn_merges(words, list(counts.values()), n_merges):
+            merges.append((vocabulary[left], vocabulary[right]))
+            vocabulary.append(vocabulary[left] + vocabulary[right])
+        return merges
+
+    @classmethod
+    def _byte_ids(cls) -> bytes:
+        """Return each byte's id at its place: a table for `bytes.translate`."""
+        return bytes(cls.byte_order.index(value) for value in range(BYTES))
+
     # JSON has no bytes: Latin-1 writes each byte as one character.
     def _to_json(self) -> dict[str, Any]:
         return {"merges": [[part.decode("latin-1") for part in merge] for merge in self.merges]}
@@ -531,11 +542,12 @@ class _PieceCache(dict[str, list[int]]):
     LONGEST = 256
     MOST = 1 << 17
 
-    def __init__(self, new_ids: Mapping[Pair, int]):
+    def __init__(self, new_ids: Mapping[Pair, int], byte_ids: bytes):
         self.new_ids = new_ids
+        self.byte_ids = byte_ids
 
     def __missing__(self, piece: str) -> list[int]:
-        ids = _merge_in_order(piece.encode(), self.new_ids)
+        ids = _merge_in_order(piece.encode().translate(self.byte_ids), self.new_ids)
         if len(piece) <= self.LONGEST and len(self) < self.MOST:
             self[piece] = ids
         return ids
