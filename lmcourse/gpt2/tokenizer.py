@@ -228,7 +228,7 @@ class GPT2Tokenizer(BPETokenizer):
         documents = _arguments.text("text", text).split(END_OF_TEXT)
         parts = [super().encode(documents[0])]
         for document in documents[1:]:
-            parts += [np.array([self.eos_token_id]), super().encode(document)]
+            parts += [np.array([self.eos_token_id], np.int64), super().encode(document)]
         return np.concatenate(parts)
 
     def decode(
@@ -310,9 +310,7 @@ class TokenStream:
 
     def flush(self) -> str:
         """End the text: return U+FFFD for a character that was begun, and start anew."""
-        text = self._decoder.decode(b"", final=True)
-        self._decoder.reset()
-        return text
+        return self._decoder.decode(b"", final=True)
 
 
 def _allows_end_of_text(allowed_special: Any) -> bool:
@@ -352,11 +350,12 @@ def _read_tokenizer_json(state: Any) -> tuple[list[tuple[bytes, bytes]], dict[st
     """Return the merges and the ids in the one file of Hugging Face's ``tokenizers``."""
     match state:
         case {
+            "normalizer": None,
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, **cutting},
             "model": {"type": "BPE", "vocab": dict(ids), "merges": list(merges)},
-            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False},
-        }:
+            "added_tokens": list(added),
+        } if cutting.get("use_regex", True):
             pairs = [m.split(" ") if isinstance(m, str) else m for m in merges]
             pairs = [_unspelled(f"merges[{i}]", pair) for i, pair in enumerate(pairs)]
-            added = {t["content"]: t["id"] for t in state.get("added_tokens", [])}
-            return pairs, ids | added
-    raise ValueError("expected byte-level BPE that adds no space in front")
+            return pairs, ids | {token.get("content"): token.get("id") for token in added}
+    raise ValueError("expected GPT-2's byte-level BPE, which adds no space in front")
