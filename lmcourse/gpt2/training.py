@@ -285,7 +285,7 @@ def train_step(
         raise ValueError(
             f"accumulate must divide the {len(batch)} rows of a process, got {accumulate}"
         )
-    loss = loss or NextTokenLoss(model)
+    loss = NextTokenLoss(model) if loss is None else loss
     model.train()
     device = next(model.parameters()).device
     total = torch.zeros((), device=device)
