@@ -31,6 +31,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from jaxtyping import Int
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 
 from lmcourse import _files
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     options = parse(arguments)
     try:
-        with _processes(options):
+        with _processes(options), _fast_attention(options):
             run(options)
     except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
         sys.exit(f"error: {error}")
@@ -392,6 +393,25 @@ def _processes(options: argparse.Namespace) -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _fast_attention(options: argparse.Namespace) -> Iterator[None]:
+    """Let torch.compile generate attention in bfloat16 on the CPU.
+
+    What it makes of the plain formula trains faster than torch's own fused kernel, whose backward
+    pass in bfloat16 is slow.
+    """
+    if not (options.device == "cpu" and options.compile and options.precision == "bfloat16"):
+        yield
+        return
+    before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()  # of the CPU, too
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
 
 
 @contextlib.contextmanager
