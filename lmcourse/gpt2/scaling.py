@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def load_runs(path: str | PathLike = RUNS) -> list[Run]:
         models = content["models"]
         runs = [Run(**model | {"curve": np.array(model["curve"], dtype=float)}) for model in models]
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} must hold "models", each with the fields of Run: {error}") from None
+        raise ValueError(f"{path} must hold models with the fields of Run: {error}") from None
     return sorted(runs, key=lambda run: run.parameters)
 
 
@@ -87,8 +88,8 @@ class ScalingLaw:
     residuals: Float64[np.ndarray, " models"]
 
     def predict(
-        self, parameters: Float[np.ndarray, "*shape"] | Int[np.ndarray, "*shape"] | float
-    ) -> Float64[np.ndarray, "*shape"]:
+        self, parameters: Float[np.ndarray, "*shape"] | Int[np.ndarray, "*shape"] | Real
+    ) -> Float64[np.ndarray, "*shape"] | np.float64:
         """Return the loss in nats that the law expects of models of these sizes.
 
         Args:
@@ -110,16 +111,16 @@ def fit(
 ) -> ScalingLaw:
     """Fit the law by least squares on the logarithms of the losses.
 
-    Without an irreducible loss that is a straight line through the logarithms. With one it is a
-    search, from several starts, for three numbers that trade off against each other: over one
-    decade of sizes very different triples fit about equally well, so take them from few models, as
-    here, for a description of these, not for what a much larger one would do. Both forms ask
-    :func:`leave_one_out` how far they carry.
+    Without an irreducible loss the law is a straight line through the logarithms. With one it has
+    three numbers, found by a search from several starts. They trade off against each other: over a
+    decade or two of sizes very different triples fit about equally well. Few models, then, are
+    described by the law, and what it says of much larger ones is a guess. :func:`leave_one_out`
+    tells how well it carries from some of them to another.
 
     Equation: eq-gpt2-scaling
 
     Sources: Kaplan et al. (2020) for the power law; Hoffmann et al. (2022) for the irreducible
-    loss, which they fit by the Huber loss, for hundreds of models.
+    loss, which they fit to more than 400 models by the Huber loss.
 
     Args:
         parameters: how many numbers each model has; at least two different sizes, three with
@@ -136,16 +137,8 @@ def fit(
         ValueError: one of them is not finite and above 0, they are not two lists of one length, or
             there are too few different sizes.
     """
-    parameters = _positive("parameters", parameters, ndim=1)
-    losses = _positive("losses", losses, ndim=1)
-    if parameters.shape != losses.shape:
-        raise ValueError(
-            f"losses must give one loss for each of the {len(parameters)} models in parameters, "
-            f"got {len(losses)}"
-        )
-    n_sizes, needed = len(np.unique(parameters)), 3 if irreducible else 2
-    if n_sizes < needed:
-        raise ValueError(f"parameters must hold at least {needed} different sizes, got {n_sizes}")
+    needed = 3 if irreducible else 2
+    parameters, losses = _models(parameters, losses, n_sizes=needed)
     # Around their mean the logarithms of the sizes leave slope and height independent.
     centre = np.log(parameters).mean()
     x, y = np.log(parameters) - centre, np.log(losses)
@@ -178,8 +171,7 @@ def leave_one_out(
         TypeError: as in :func:`fit`.
         ValueError: as in :func:`fit`.
     """
-    parameters = _positive("parameters", parameters, ndim=1)
-    losses = _positive("losses", losses, ndim=1)
+    parameters, losses = _models(parameters, losses, n_sizes=4 if irreducible else 3)
     predicted = np.empty(len(parameters))
     for i in range(len(parameters)):
         law = fit(np.delete(parameters, i), np.delete(losses, i), irreducible=irreducible)
@@ -227,6 +219,20 @@ def _standard_error(jacobian: np.ndarray, residuals: np.ndarray) -> float:
         return float("nan")
     variance = np.sum(residuals**2) / (n_points - n_numbers)
     return float(np.sqrt(variance * np.linalg.pinv(jacobian.T @ jacobian)[0, 0]))
+
+
+def _models(parameters, losses, *, n_sizes: int) -> tuple[np.ndarray, np.ndarray]:
+    parameters = _positive("parameters", parameters, ndim=1)
+    losses = _positive("losses", losses, ndim=1)
+    if parameters.shape != losses.shape:
+        raise ValueError(
+            f"losses must give one loss for each of the {len(parameters)} models in parameters, "
+            f"got {len(losses)}"
+        )
+    found = len(np.unique(parameters))
+    if found < n_sizes:
+        raise ValueError(f"parameters must hold at least {n_sizes} different sizes, got {found}")
+    return parameters, losses
 
 
 def _positive(name: str, value, *, ndim: int | None = None) -> Float64[np.ndarray, "*_"]:
