@@ -33,3 +33,27 @@ def large_view(**options) -> SamplerView:
     logits = rng.normal(0, 2.5, 300).round(1)  # many ties
     logits[[3, 50, 51]] = -np.inf
     return SamplerView(logits, [f" w{i}" for i in range(300)], **options)
+
+
+class Words:
+    """A tokenizer of 300 tokens, the first ones hostile; a prompt is their numbers."""
+
+    vocab_size = 300
+    texts = HOSTILE + [f" w{i}" for i in range(len(HOSTILE), 300)]
+
+    def encode(self, text: str) -> list[int]:
+        return [int(number) for number in text.split()]
+
+    def decode(self, ids: list[int]) -> str:
+        return "".join(self.texts[i] for i in ids)
+
+
+def random_model(ids: np.ndarray) -> np.ndarray:
+    """Logits that depend on every token so far; some tokens are impossible."""
+    logits = np.random.default_rng(ids).normal(0, 2.5, 300)
+    logits[[3, 50, 51]] = -np.inf
+    return logits
+
+
+def growing_view(prompt: str = "20 7 8", **options) -> SamplerView:
+    return SamplerView.from_model(random_model, Words(), prompt, **options)

@@ -164,9 +164,10 @@ def random_cases(number: int):
 def test_the_module_computes_what_the_package_computes(browser):
     function = """(cases) => cases.map(([logits, settings]) => {
         logits = logits.map((logit) => logit ?? -Infinity);
-        const cutBy = cuts(logits, likeliestFirst(logits), settings);
-        const p = samplingDistribution(logits, cutBy, settings.temperature);
-        return [p, entropy(p), cutBy];
+        const one = logits.map(() => 1);
+        const { cutBy, left } = cuts(logits, one, likeliestFirst(logits), settings);
+        const p = distributionOver(logits, left, settings.temperature);
+        return [p, entropy(p, left), cutBy];
     })"""
     cases = list(random_cases(1500))
     sent = [

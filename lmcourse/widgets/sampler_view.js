@@ -5,52 +5,61 @@
 
 const CUT_TOLERANCE = 1e-9;
 
-/** The entropy of a distribution in nats; 0 log 0 counts as 0. */
-function entropy(probabilities) {
-  return probabilities.reduce((sum, p) => (p > 0 ? sum - p * Math.log(p) : sum), 0);
-}
-
 /** The ids of the tokens, likeliest first, equal logits by lower id. */
 function likeliestFirst(logits) {
   return logits.map((_, id) => id).sort((a, b) => logits[b] - logits[a] || a - b);
 }
 
-/** For each token what cuts it, or null if it stays. `order` is likeliestFirst(logits). */
-function cuts(logits, order, { temperature, topK, topP, minP }) {
+/**
+ * What cuts each entry, or null if it stays, and how many of its tokens are left. An entry is one
+ * token or, in a page that does not know them all, a group of `sizes[i]` tokens that share a logit,
+ * in which top-p may leave some. `order` is likeliestFirst(logits).
+ */
+function cuts(logits, sizes, order, { temperature, topK, topP, minP }) {
   const cutBy = logits.map((logit) => (logit === -Infinity ? "impossible" : null));
-  const cut = (id, filter) => (cutBy[id] ??= filter);
+  const left = sizes.map((size, i) => (cutBy[i] ? 0 : size));
 
-  if (topK !== null && topK < logits.length) {
-    const smallestKept = logits[order[topK - 1]];
-    logits.forEach((logit, id) => logit < smallestKept && cut(id, "top-k"));
+  function cut(i, filter) {
+    cutBy[i] ??= filter;
+    left[i] = 0;
+  }
+
+  if (topK !== null) {
+    let tokens = 0;
+    const last = order.find((i) => (tokens += sizes[i]) >= topK);
+    logits.forEach((logit, i) => logit < logits[last] && cut(i, "top-k"));
   }
   if (topP !== null && topP < 1) {
-    const mass = softmax(
-      logits.map((logit, id) => (cutBy[id] ? -Infinity : logit)),
-      temperature,
-    );
+    const mass = distributionOver(logits, left, temperature);
     let massBefore = 0;
-    order.forEach((id, rank) => {
-      if (rank > 0 && massBefore >= topP - CUT_TOLERANCE) cut(id, "top-p");
-      massBefore += mass[id];
+    order.forEach((i, rank) => {
+      const missing = topP - CUT_TOLERANCE - massBefore;
+      massBefore += mass[i];
+      if (rank > 0 && missing <= 0) cut(i, "top-p");
+      else if (left[i] > 1) left[i] = Math.min(left[i], Math.ceil((missing / mass[i]) * left[i]));
     });
   }
   if (minP !== null) {
     const max = logits[order[0]];
     const smallestKept = minP * (1 - CUT_TOLERANCE);
-    logits.forEach((logit, id) => {
-      if (Math.exp((logit - max) / temperature) < smallestKept) cut(id, "min-p");
+    logits.forEach((logit, i) => {
+      if (Math.exp((logit - max) / temperature) < smallestKept) cut(i, "min-p");
     });
   }
-  return cutBy;
+  return { cutBy, left };
 }
 
-/** The distribution that tokens are drawn from, given what is cut. */
-function samplingDistribution(logits, cutBy, temperature) {
+/** The probability of each entry, of which so many tokens are left. */
+function distributionOver(logits, left, temperature) {
   return softmax(
-    logits.map((logit, id) => (cutBy[id] ? -Infinity : logit)),
+    logits.map((logit, i) => (left[i] > 0 ? logit + temperature * Math.log(left[i]) : -Infinity)),
     temperature,
   );
+}
+
+/** The entropy in nats of a distribution over so many tokens each; 0 log 0 counts as 0. */
+function entropy(probabilities, left) {
+  return probabilities.reduce((sum, p, i) => (p > 0 ? sum - p * Math.log(p / left[i]) : sum), 0);
 }
 
 /** The index-th number in [0, 1) of the generator mulberry32 started at `seed`. */
@@ -83,12 +92,12 @@ function cumulativeSum(values) {
 
 /** The stops of the top-k slider: every small number, then ever wider steps; null keeps all. */
 function topKStops(model) {
-  const vocabSize = model.get("tokens").length;
+  const known = (model.get("contexts")?.[0].ids ?? model.get("tokens")).length;
   const stops = range(1, 20);
-  for (let decade = 10; decade < vocabSize; decade *= 10) {
+  for (let decade = 10; decade < known; decade *= 10) {
     stops.push(...[2.5, 3, 4, 5, 6, 8, 10, 12, 15, 20].map((step) => step * decade));
   }
-  return [...stops.filter((k) => k < vocabSize), null];
+  return [...stops.filter((k) => k < known), null];
 }
 
 const SLIDERS = [
@@ -148,23 +157,42 @@ function readSettings(model) {
   };
 }
 
-/** Everything the view shows, computed from the model's state. */
-function compute(model) {
-  const logits = model.get("logits").map((logit) => logit ?? -Infinity);
-  const settings = readSettings(model);
+const sumOf = (values) => values.reduce((a, b) => a + b, 0);
+
+/** A distribution whose every token is known by its logit and its text. */
+const ofAllTokens = (logits, texts) => ({
+  logits: logits.map((logit) => logit ?? -Infinity),
+  sizes: logits.map(() => 1),
+  ids: logits.map((_, id) => id),
+  texts,
+});
+
+/**
+ * Everything that the panel shows of a distribution: its `logits`, in entries of `sizes` tokens,
+ * and the id and the text of each entry that is one token; `counts` has how often each was drawn.
+ */
+function compute({ logits, sizes, ids, texts }, settings, counts = {}) {
   const order = likeliestFirst(logits);
-  const cutBy = cuts(logits, order, settings);
-  const before = softmax(logits);
-  const after = samplingDistribution(logits, cutBy, settings.temperature);
-  const drawn = logits.map((_, id) => model.get("drawn")[id] ?? 0);
-  const drawnInAll = drawn.reduce((a, b) => a + b, 0);
-  const kept = cutBy.filter((filter) => filter === null).length;
-  const nats = entropy(after);
-  return { logits, settings, order, cutBy, before, after, drawn, drawnInAll, kept, nats };
+  const { cutBy, left } = cuts(logits, sizes, order, settings);
+  const before = distributionOver(logits, sizes, 1);
+  const after = distributionOver(logits, left, settings.temperature);
+  const drawn = ids.map((id) => counts[id] ?? 0);
+  const [drawnInAll, kept, vocabSize] = [drawn, left, sizes].map(sumOf);
+  const nats = entropy(after, left);
+  const named = ids.filter((id) => id !== null).length;
+  // Which of the tokens in groups are kept is known roughly if some of them are and some are not.
+  const hidden = order.slice(named).filter((i) => cutBy[i] !== "impossible");
+  const rough = hidden.some((i) => left[i] > 0) && hidden.some((i) => left[i] < sizes[i]);
+  const tokens = { logits, sizes, ids, texts, order, named, vocabSize };
+  return { ...tokens, settings, cutBy, left, before, after, drawn, drawnInAll, kept, nats, rough };
 }
 
-function draw(model, howMany) {
-  const { after, drawnInAll } = compute(model);
+/** The entry that `u` draws; the likeliest have the lowest stretches of [0, 1). */
+function drawnEntry({ order, after }, u) {
+  return order[sample(cumulativeSum(order.map((i) => after[i])), u)];
+}
+
+function draw(model, { after, drawnInAll }, howMany) {
   const cumulative = cumulativeSum(after);
   const drawn = { ...model.get("drawn") };
   for (let i = 0; i < howMany; i++) {
@@ -175,26 +203,29 @@ function draw(model, howMany) {
 }
 
 /** One row of the table, or the row that stands for all tokens below the last one shown. */
-function rowsToShow(numbers, tokens, howMany) {
-  const { order, cutBy, before, after, drawn } = numbers;
-  const rows = order.slice(0, howMany).map((id) => ({
-    name: visible(tokens[id]),
+function rowsToShow(numbers, howMany) {
+  const { order, ids, texts, sizes, cutBy, before, after, drawn } = numbers;
+  const shown = Math.min(howMany, numbers.named);
+  const rows = order.slice(0, shown).map((i) => ({
+    id: ids[i],
+    name: visible(texts[i]),
     isToken: true,
-    before: before[id],
-    after: after[id],
-    drawn: drawn[id],
-    cutBy: cutBy[id] && (cutBy[id] === "impossible" ? "impossible" : `cut: ${cutBy[id]}`),
+    before: before[i],
+    after: after[i],
+    drawn: drawn[i],
+    cutBy: cutBy[i] && (cutBy[i] === "impossible" ? "impossible" : `cut: ${cutBy[i]}`),
   }));
-  const rest = order.slice(howMany);
+  const rest = order.slice(shown);
   if (rest.length > 0) {
-    const total = (values) => rest.reduce((sum, id) => sum + values[id], 0);
+    const total = (values) => sumOf(rest.map((i) => values[i]));
     rows.push({
-      name: plural(rest.length, "other"),
+      id: null,
+      name: plural(total(sizes), "other"),
       isToken: false,
       before: total(before),
       after: total(after),
       drawn: total(drawn),
-      cutBy: rest.every((id) => cutBy[id]) ? "cut" : null,
+      cutBy: rest.every((i) => cutBy[i]) ? "cut" : null,
     });
   }
   return rows;
@@ -211,19 +242,22 @@ function describeSettings({ temperature, topK, topP, minP }) {
 
 const inBits = (nats) => (nats / Math.LN2).toFixed(2);
 
+const tokensKept = ({ kept, vocabSize, rough }) =>
+  `${rough ? "about " : ""}${groupDigits(kept)} of ${plural(vocabSize, "token")} kept`;
+
 /** The sentence that screen readers hear after a change. */
-function announcement(numbers, tokens) {
-  const { settings, kept, logits, nats, order, after, drawn, drawnInAll } = numbers;
+function announcement(numbers) {
+  const { settings, nats, texts, order, after, drawn, drawnInAll } = numbers;
   const best = order[0];
   const sentences = [
-    `${describeSettings(settings)}: ${kept} of ${plural(logits.length, "token")} kept`,
+    `${describeSettings(settings)}: ${tokensKept(numbers)}`,
     `entropy ${inBits(nats)} bits`,
-    `likeliest ${visible(tokens[best])}, ${percent(after[best])}`,
+    `likeliest ${visible(texts[best])}, ${percent(after[best])}`,
   ];
   if (drawnInAll > 0) {
     const most = order.reduce((a, b) => (drawn[b] > drawn[a] ? b : a));
     sentences.push(
-      `${groupDigits(drawnInAll)} drawn, most often ${visible(tokens[most])}, ${drawn[most]} times`,
+      `${groupDigits(drawnInAll)} drawn, most often ${visible(texts[most])}, ${drawn[most]} times`,
     );
   }
   return `${sentences.join("; ")}.`;
@@ -231,31 +265,30 @@ function announcement(numbers, tokens) {
 
 // --- Files -----------------------------------------------------------------------------------
 
-/** All tokens, likeliest first, at full precision. */
-function toCSV(numbers, tokens) {
-  const { logits, order, before, after, cutBy, drawn } = numbers;
-  const header = "id,token,logit,model_probability,sampling_probability,cut_by,drawn";
-  const lines = order.map((id) =>
-    [
-      id,
-      quoted(tokens[id]),
-      logits[id] === -Infinity ? "-inf" : logits[id],
-      before[id],
-      after[id],
-      cutBy[id] ?? "",
-      drawn[id],
-    ].join(","),
-  );
-  return [header, ...lines, ""].join("\r\n");
+/** All tokens, likeliest first, at full precision; tokens without a name are in groups. */
+function toCSV(numbers, countsDraws) {
+  const { logits, sizes, ids, texts, order, before, after, cutBy, drawn } = numbers;
+  const columns = ["id", "token", "logit", "model_probability", "sampling_probability", "cut_by"];
+  const lines = order.map((i) => [
+    ids[i] ?? "",
+    quoted(texts[i] ?? plural(sizes[i], "other")),
+    logits[i] === -Infinity ? "-inf" : logits[i],
+    before[i],
+    after[i],
+    cutBy[i] ?? "",
+    ...(countsDraws ? [drawn[i]] : []),
+  ]);
+  const header = countsDraws ? [...columns, "drawn"] : columns;
+  return [...[header, ...lines].map((cells) => cells.join(",")), ""].join("\r\n");
 }
 
 /** The table as a picture. */
-function toCanvas(numbers, rows, context) {
-  const { settings, kept, logits, nats, drawnInAll } = numbers;
+function toCanvas(numbers, rows, context, countsDraws) {
+  const { settings, nats, drawnInAll } = numbers;
   const { ink, muted, outline, blue } = COLOURS_OF_PICTURE;
   const [width, rowHeight, top] = [720, 24, context ? 96 : 72];
   const [left, right] = [156, 470];
-  const columns = { model: 544, sampling: 622, drawn: 696 };
+  const columns = { model: 544, sampling: 622, ...(countsDraws && { drawn: 696 }) };
   const height = top + rowHeight * rows.length + 44;
   const { canvas, g } = emptyPicture(width, height);
   g.textBaseline = "middle";
@@ -273,9 +306,8 @@ function toCanvas(numbers, rows, context) {
     const heading = `Next token after “${clipped(context, 70)}”`;
     write(heading, 24, 26, { align: "left", font: "bold 15px sans-serif" });
   }
-  const tokensKept = `${groupDigits(kept)} of ${plural(logits.length, "token")} kept`;
-  const summary = `${describeSettings(settings)} · ${tokensKept} · entropy ${inBits(nats)} bits`;
-  write(summary, 24, top - 46, { align: "left" });
+  const summary = [describeSettings(settings), tokensKept(numbers), `entropy ${inBits(nats)} bits`];
+  write(summary.join(" · "), 24, top - 46, { align: "left" });
   write("0", left, top - 14, { ...small, align: "left" });
   write(`${Math.round(100 * scale)}%`, right, top - 14, small);
   for (const [name, x] of Object.entries(columns)) write(name, x, top - 14, small);
@@ -286,7 +318,7 @@ function toCanvas(numbers, rows, context) {
     write(clipped(row.name, 15), left - 12, y, { font, fill: row.cutBy ? muted : ink });
     write(percent(row.before), columns.model, y, { fill: muted });
     write(row.cutBy ?? percent(row.after), columns.sampling, y);
-    write(groupDigits(row.drawn), columns.drawn, y);
+    if (countsDraws) write(groupDigits(row.drawn), columns.drawn, y);
     if (!row.isToken) return;
     Object.assign(g, { strokeStyle: outline, lineWidth: 1 });
     g.setLineDash(row.cutBy ? [3, 2] : []);
@@ -296,8 +328,9 @@ function toCanvas(numbers, rows, context) {
     g.fillRect(left, y - 5, at(row.after) - left, 10);
     if (row.drawn > 0) diamond(g, at(row.drawn / drawnInAll), y);
   });
-  const legend = "Outline: the model. Blue bar: what is sampled from. Diamond: share of the draws.";
-  write(legend, 24, height - 22, { ...small, align: "left" });
+  const legend = ["Outline: the model. Blue bar: what is sampled from."];
+  if (countsDraws) legend.push("Diamond: share of the draws.");
+  write(legend.join(" "), 24, height - 22, { ...small, align: "left" });
   return canvas;
 }
 
@@ -316,40 +349,54 @@ function diamond(g, x, y) {
   g.fill();
 }
 
-// --- The page's elements ---------------------------------------------------------------------
+// --- The distribution's panel ----------------------------------------------------------------
 
 const ROWS_AT_FIRST = 20;
 
-/** What the three marks of the bar chart mean. */
-function legend() {
-  const entry = (mark, words) => [element("span", { class: `lmc-mark lmc-mark-${mark}` }), words];
-  return element(
-    "p",
-    { class: "lmc-legend" },
-    element("span", {}, ...entry("model", "the model")),
-    element("span", {}, ...entry("sampling", "sampled from")),
-    element("span", {}, ...entry("drawn", "share of draws")),
-  );
+const entry = (mark, words) =>
+  element("span", {}, element("span", { class: `lmc-mark lmc-mark-${mark}` }), words);
+
+/** What the marks of the bar chart mean. */
+function legend(countsDraws) {
+  const entries = [entry("model", "the model"), entry("sampling", "sampled from")];
+  if (countsDraws) entries.push(entry("drawn", "share of draws"));
+  return element("p", { class: "lmc-legend" }, ...entries);
 }
 
 /** A table row whose cells are made once and then only refilled, so that nothing flickers. */
-function tableRow() {
+function tableRow(countsDraws, onPick) {
+  let id = null;
   const name = element("th", { scope: "row" });
+  const pick = button("", () => onPick(id));
   const model = element("div", { class: "lmc-bar-model" });
   const sampling = element("div", { class: "lmc-bar-sampling" });
   const share = element("div", { class: "lmc-diamond" });
   const track = element("div", { class: "lmc-track" }, model, sampling, share);
   const bars = element("td", { class: "lmc-bars", "aria-hidden": "true" }, track);
-  const cells = ["model", "sampling", "drawn"].map((kind) =>
-    element("td", { class: `lmc-${kind}` }),
-  );
+  const kinds = countsDraws ? ["model", "sampling", "drawn"] : ["model", "sampling"];
+  const cells = kinds.map((kind) => element("td", { class: `lmc-${kind}` }));
   const node = element("tr", {}, name, bars, ...cells);
 
-  function fill(row, scale, drawnInAll, isLastKept) {
+  function fillName(row, goesOn) {
+    name.title = row.name;
+    if (onPick === null || !row.isToken) {
+      name.textContent = row.name;
+      return;
+    }
+    pick.replaceChildren(row.name);
+    if (goesOn) {
+      const words = element("span", { class: "lmc-spoken" }, ", goes on");
+      pick.append(element("span", { class: "lmc-goes-on", "aria-hidden": "true" }, "▸"), words);
+    }
+    // A button that is put where it is already would lose the focus.
+    if (pick.parentNode !== name) name.replaceChildren(pick);
+  }
+
+  function fill(row, scale, drawnInAll, isLastKept, goesOn) {
     // The sum over all other tokens would not fit the scale, and would look like one likely token.
     const width = (p) => `${row.isToken ? (100 * p) / scale : 0}%`;
-    name.textContent = row.name;
-    name.title = row.name;
+    id = row.id;
+    fillName(row, goesOn);
     node.classList.toggle("lmc-rest", !row.isToken);
     node.classList.toggle("lmc-cut", Boolean(row.cutBy));
     node.classList.toggle("lmc-last-kept", isLastKept);
@@ -361,20 +408,22 @@ function tableRow() {
     cells[1].replaceChildren(
       row.cutBy ? element("span", { class: "lmc-chip" }, row.cutBy) : percent(row.after),
     );
-    cells[2].textContent = drawnInAll > 0 ? groupDigits(row.drawn) : "–";
+    if (countsDraws) cells[2].textContent = drawnInAll > 0 ? groupDigits(row.drawn) : "–";
   }
   return { node, fill };
 }
 
-function render({ model, el }) {
+/**
+ * A distribution: its size, its bars and its files. It knows no model: `fill(numbers, context)`
+ * shows what compute() made of any logits. `tools` stand beside the size and `foot` below the bars;
+ * with `onPick`, which is called with an id, tokens can be chosen; with `countsDraws` it shows how
+ * often each was drawn. `goesOn(id)` says which tokens are marked.
+ */
+function distributionPanel({ tools = [], foot = [], onPick = null, countsDraws = false }) {
   let howMany = ROWS_AT_FIRST;
-  let numbers = compute(model);
-  const tokens = () => model.get("tokens");
-  const set = (values) => setTraits(model, { ...values, drawn: {} });
+  let [numbers, context, goesOn] = [null, "", () => false];
 
-  const sliders = traitSliders(model, SLIDERS, set);
-  const heading = element("p", { class: "lmc-context" });
-  const stats = ["Tokens kept", "Entropy", "Drawn"].map((name) => {
+  const stats = ["Tokens kept", "Entropy", ...(countsDraws ? ["Drawn"] : [])].map((name) => {
     const value = element("span", { class: "lmc-value" });
     return {
       value,
@@ -393,10 +442,9 @@ function render({ model, el }) {
     ),
     element("th", { scope: "col", class: "lmc-model" }, "model"),
     element("th", { scope: "col", class: "lmc-sampling" }, "sampling"),
-    element("th", { scope: "col", class: "lmc-drawn" }, "drawn"),
+    ...(countsDraws ? [element("th", { scope: "col", class: "lmc-drawn" }, "drawn")] : []),
   );
   const body = element("tbody");
-  const status = announcer();
   const rows = [];
 
   const more = button("Show 20 more", () => {
@@ -408,70 +456,105 @@ function render({ model, el }) {
     update();
     more.focus();
   });
-  const draws = [1, 100].map((n) => button(`Draw ${n}`, () => draw(model, n)));
-  draws.forEach((node) => node.classList.add("lmc-primary"));
-  const clear = button("Clear draws", () => set({}));
-
-  const shownRows = () => rowsToShow(numbers, tokens(), howMany);
+  const shownRows = () => rowsToShow(numbers, howMany);
   const saves = saveButtons(
     "sampler-view",
-    () => toCanvas(numbers, shownRows(), model.get("context")),
-    () => toCSV(numbers, tokens()),
+    () => toCanvas(numbers, shownRows(), context, countsDraws),
+    () => toCSV(numbers, countsDraws),
   );
 
   function update() {
-    numbers = compute(model);
     const shown = shownRows();
     const scale = scaleOf(shown);
-    sliders.update();
-    heading.replaceChildren("Next token after ", element("q", {}, model.get("context")));
-    heading.hidden = model.get("context") === "";
     scaleEnd.textContent = `${Math.round(100 * scale)}%`;
 
-    const { kept, logits, nats, drawnInAll } = numbers;
-    stats[0].value.textContent = `${groupDigits(kept)} of ${groupDigits(logits.length)}`;
+    const { kept, vocabSize, rough, named, nats, drawnInAll } = numbers;
+    const about = rough ? "≈ " : "";
+    stats[0].value.textContent = `${about}${groupDigits(kept)} of ${groupDigits(vocabSize)}`;
     stats[1].value.replaceChildren(
       `${inBits(nats)} bits `,
       element("small", {}, `${nats.toFixed(2)} nats`),
     );
-    stats[2].value.textContent = groupDigits(drawnInAll);
+    if (countsDraws) stats[2].value.textContent = groupDigits(drawnInAll);
 
     while (rows.length > shown.length) rows.pop().node.remove();
     while (rows.length < shown.length) {
-      rows.push(tableRow());
+      rows.push(tableRow(countsDraws, onPick));
       body.append(rows.at(-1).node);
     }
     shown.forEach((row, i) => {
       const isLastKept = !row.cutBy && Boolean(shown[i + 1]?.cutBy);
-      rows[i].fill(row, scale, drawnInAll, isLastKept);
+      rows[i].fill(row, scale, drawnInAll, isLastKept, goesOn(row.id));
     });
-    more.hidden = howMany >= logits.length;
+    more.hidden = howMany >= named;
     fewer.hidden = howMany === ROWS_AT_FIRST;
-    clear.disabled = drawnInAll === 0;
   }
 
-  function onChange() {
+  function fill(...present) {
+    [numbers, context, goesOn = () => false] = present;
     update();
-    status.announce(() => announcement(numbers, tokens()));
   }
-
-  const root = element(
+  const node = element(
     "div",
-    { class: "lmc-widget lmc-sampler", role: "group", "aria-label": "Next-token sampler" },
-    heading,
-    sliders.node,
+    { class: "lmc-panel" },
     element(
       "div",
       { class: "lmc-strip" },
       ...stats.map((stat) => stat.node),
-      element("div", { class: "lmc-buttons" }, ...draws, clear),
+      element("div", { class: "lmc-buttons" }, ...tools),
     ),
-    legend(),
+    legend(countsDraws),
     element("table", { "aria-label": "Tokens, likeliest first" }, element("thead", {}, head), body),
-    element("div", { class: "lmc-buttons lmc-foot" }, more, fewer, sliders.reset, ...saves),
-    status.node,
+    element("div", { class: "lmc-buttons lmc-foot" }, more, fewer, ...foot, ...saves),
   );
-  el.replaceChildren(root);
+  return { node, fill };
+}
+
+function primary(node) {
+  node.classList.add("lmc-primary");
+  return node;
+}
+
+const group = (...children) =>
+  element(
+    "div",
+    { class: "lmc-widget lmc-sampler", role: "group", "aria-label": "Next-token sampler" },
+    ...children,
+  );
+
+// --- A view of one distribution --------------------------------------------------------------
+
+function renderFixed(model, el) {
+  let numbers = null;
+  const set = (values) => setTraits(model, { ...values, drawn: {} });
+  const sliders = traitSliders(model, SLIDERS, set);
+  const heading = element("p", { class: "lmc-context" });
+  const draws = [1, 100].map((n) => primary(button(`Draw ${n}`, () => draw(model, numbers, n))));
+  const clear = button("Clear draws", () => set({}));
+  const panel = distributionPanel({
+    tools: [...draws, clear],
+    foot: [sliders.reset],
+    countsDraws: true,
+  });
+  const status = announcer();
+
+  function update() {
+    const context = model.get("context");
+    const distribution = ofAllTokens(model.get("logits"), model.get("tokens"));
+    numbers = compute(distribution, readSettings(model), model.get("drawn"));
+    sliders.update();
+    heading.replaceChildren("Next token after ", element("q", {}, context));
+    heading.hidden = context === "";
+    clear.disabled = numbers.drawnInAll === 0;
+    panel.fill(numbers, context);
+  }
+
+  function onChange() {
+    update();
+    status.announce(() => announcement(numbers));
+  }
+
+  el.replaceChildren(group(heading, sliders.node, panel.node, status.node));
   update();
 
   const traits = ["logits", "tokens", "seed", "context", "drawn", ...sliders.traits];
@@ -480,6 +563,259 @@ function render({ model, el }) {
     status.stop();
     deafen();
   };
+}
+
+// --- A text that grows -----------------------------------------------------------------------
+
+/** The next distributions of a text, from a kernel that runs the model; null while it computes. */
+function fromKernel(model) {
+  return {
+    next() {
+      const isUpToDate = String(model.get("after")) === String(model.get("grown"));
+      return isUpToDate ? ofAllTokens(model.get("logits"), model.get("tokens")) : null;
+    },
+    goesOn: () => false,
+    ends: false,
+    note: "",
+  };
+}
+
+/** The next distributions of a text, from those that a stored page holds; null beyond them. */
+function fromPage(model) {
+  const contexts = model.get("contexts");
+  const texts = model.get("tokens");
+  const held = model.get("held");
+  // A context is known by the number of the one before it and the token between them.
+  const places = new Map(contexts.map(({ after }, i) => [String(after), i]));
+  const follow = (place, id) => places.get(`${place},${id}`);
+  const present = () => model.get("grown").reduce(follow, 0);
+
+  function next() {
+    const place = present();
+    if (place === undefined) return null;
+    const { ids, nats, others } = contexts[place];
+    const entries = [...nats, ...others.map(([each]) => each)];
+    return {
+      logits: entries.map((each) => (each === null ? -Infinity : -each / 1000)),
+      sizes: [...ids.map(() => 1), ...others.map(([, size]) => size)],
+      ids: [...ids, ...others.map(() => null)],
+      texts: ids.map((id) => texts[id]),
+    };
+  }
+  const settings = { ...held, topK: held.top_k, topP: held.top_p, minP: held.min_p };
+  const drawn =
+    held.seeds.length > 0
+      ? `, and those drawn with ${plural(held.seeds.length, "seed")} from ${held.seeds[0]} on at ` +
+        describeSettings(settings)
+      : "";
+  return {
+    next,
+    goesOn: (id) => follow(present(), id) !== undefined,
+    ends: true,
+    note:
+      `No model runs in this page. It holds ${plural(contexts.length, "distribution")} computed ` +
+      `ahead, and goes on after the tokens marked ▸. Whole are the likeliest text (top-k 1)` +
+      `${drawn}, ${plural(held.length, "token")} each. In a notebook with a running kernel every ` +
+      "text goes on.",
+  };
+}
+
+/** The text so far, each token in a frame of its own. */
+function tokenText() {
+  const spoken = element("span", { class: "lmc-spoken" });
+  const pieces = element("span", { "aria-hidden": "true" });
+  const attributes = { class: "lmc-text", role: "group", "aria-label": "Text so far" };
+  const node = element("div", attributes, spoken, pieces);
+
+  function fill(prompt, grown) {
+    const piece = (kind) => (text) => {
+      const frame = element("span", { class: `lmc-piece lmc-${kind}` }, visible(text));
+      return text.includes("\n") ? [frame, element("br")] : [frame];
+    };
+    pieces.replaceChildren(...prompt.flatMap(piece("prompt")), ...grown.flatMap(piece("grown")));
+    spoken.textContent = [...prompt, ...grown].join("");
+  }
+  return { node, fill };
+}
+
+const LARGEST_SEED = 2 ** 32 - 1;
+
+/** A field for the seed. */
+function seedField(onChange) {
+  const attributes = { type: "number", id: newId(), min: 0, max: LARGEST_SEED, step: 1 };
+  // JupyterLab would take "0 0" for its own.
+  const input = element("input", { ...attributes, "data-lm-suppress-shortcuts": "true" });
+  let present = 0;
+  const fill = (seed) => (input.value = present = seed);
+  input.addEventListener("change", () => {
+    const isSeed = input.value !== "" && input.validity.valid;
+    if (isSeed) onChange(input.valueAsNumber);
+    else fill(present);
+  });
+  const label = element("label", { for: input.id }, "Seed");
+  return { node: element("span", { class: "lmc-field" }, label, input), fill };
+}
+
+function renderGrowing(model, el) {
+  const source = (model.get("contexts") ? fromPage : fromKernel)(model);
+  const grown = () => model.get("grown");
+  const textOf = (id) => model.get("tokens")[id];
+  const isFull = () => model.get("room") !== null && grown().length >= model.get("room");
+  let numbers = null; // of the next token, if its distribution is there
+  let toDraw = 0;
+  let isDrawing = false;
+  let notice = "";
+  let news = [];
+
+  /** The reader changes something: what was under way is off. */
+  function set(values) {
+    toDraw = 0;
+    notice = "";
+    setTraits(model, values);
+  }
+
+  function endOfText() {
+    const characters = [...[...model.get("prompt"), ...grown()].map(textOf).join("")];
+    const shown = characters.slice(-60).join("");
+    return characters.length > 60 ? `…${shown}` : shown;
+  }
+
+  function append(id) {
+    news.push(visible(textOf(id)));
+    setTraits(model, { grown: [...grown(), id] });
+  }
+
+  function choose(id) {
+    if (numbers === null || isFull()) return;
+    toDraw = 0;
+    notice = "";
+    append(id);
+  }
+
+  function appendDrawn() {
+    const i = drawnEntry(numbers, uniform(model.get("seed"), grown().length));
+    if (numbers.ids[i] !== null) {
+      append(numbers.ids[i]);
+      return;
+    }
+    const unnamed = groupDigits(numbers.vocabSize - numbers.named);
+    toDraw = 0;
+    notice =
+      `The draw fell on one of ${unnamed} unlikely tokens, which this page does not name. ` +
+      "Choose a token, cut the unlikely ones off with top-k, or take another seed.";
+    onChange();
+  }
+
+  /** Draw the tokens asked for, one after the other, as their distributions come. */
+  function goOn() {
+    if (toDraw === 0 || numbers === null || isDrawing) return;
+    isDrawing = true;
+    // Not at once: of several attributes that the kernel changes, some may be still to come.
+    queueMicrotask(() => {
+      isDrawing = false;
+      if (toDraw === 0 || numbers === null) return;
+      toDraw -= 1;
+      appendDrawn();
+    });
+  }
+
+  function ask(howMany) {
+    notice = "";
+    toDraw += howMany;
+    goOn();
+  }
+
+  const sliders = traitSliders(model, SLIDERS, set);
+  const text = tokenText();
+  const appends = [
+    primary(button("Append a token", () => ask(1))),
+    button("Append 10", () => ask(10)),
+  ];
+  const undo = button("Undo", () => set({ grown: grown().slice(0, -1) }));
+  const restart = button("Restart", () => set({ grown: [] }));
+  const seed = seedField((value) => set({ seed: value }));
+  const tools = element("div", { class: "lmc-buttons" }, ...appends, undo, restart, seed.node);
+  const words = element("p", { class: "lmc-notice" });
+  const panel = distributionPanel({
+    foot: [sliders.reset],
+    onPick: choose,
+  });
+  const note = element("p", { class: "lmc-note" }, source.note);
+  const status = announcer();
+
+  function wordsNow() {
+    if (notice !== "") return notice;
+    if (isFull()) return "The model's context is full: no more tokens can be appended.";
+    if (numbers !== null) return "";
+    if (!source.ends) return "The kernel is computing the next distribution.";
+    const last = visible(textOf(grown().at(-1)));
+    return `This page goes no further: it holds no distribution after ${last} here.`;
+  }
+
+  /** Nobody's focus stays on what is hidden or off. */
+  function keepFocus() {
+    const focused = document.activeElement;
+    if (!root.contains(focused) || !(focused.disabled || focused.closest("[hidden]"))) return;
+    [appends[0], undo].find((node) => !node.disabled)?.focus();
+  }
+
+  function update() {
+    const distribution = source.next();
+    numbers = distribution && compute(distribution, readSettings(model));
+    const hasEnded = isFull() || (source.ends && numbers === null);
+    if (hasEnded) toDraw = 0;
+
+    sliders.update();
+    seed.fill(model.get("seed"));
+    text.fill(model.get("prompt").map(textOf), grown().map(textOf));
+    appends.forEach((node) => (node.disabled = hasEnded));
+    [undo, restart].forEach((node) => (node.disabled = grown().length === 0));
+    words.textContent = wordsNow();
+    words.hidden = words.textContent === "";
+    panel.node.hidden = source.ends && numbers === null;
+    panel.node.setAttribute("aria-busy", numbers === null);
+    if (numbers !== null) {
+      panel.fill(numbers, endOfText(), source.goesOn);
+    }
+    keepFocus();
+    goOn();
+  }
+
+  function onChange() {
+    update();
+    status.announce(() => {
+      const appended = news.length > 0 ? [`Appended ${news.join(" ")}.`] : [];
+      news = [];
+      const distribution = numbers === null ? [] : [announcement(numbers)];
+      return [...appended, wordsNow(), ...distribution].filter(Boolean).join(" ");
+    });
+  }
+
+  const marks = [entry("prompt", "prompt"), entry("grown", "appended")];
+  const root = group(
+    text.node,
+    element("p", { class: "lmc-legend" }, ...marks),
+    tools,
+    words,
+    sliders.node,
+    panel.node,
+    note,
+    status.node,
+  );
+  note.hidden = source.note === "";
+  el.replaceChildren(root);
+  update();
+
+  const traits = ["logits", "tokens", "seed", "grown", "after", ...sliders.traits];
+  const deafen = listen(model, traits, onChange);
+  return () => {
+    status.stop();
+    deafen();
+  };
+}
+
+function render({ model, el }) {
+  return (model.get("prompt") ? renderGrowing : renderFixed)(model, el);
 }
 
 export default { render };

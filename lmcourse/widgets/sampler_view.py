@@ -12,8 +12,9 @@ import numpy as np
 import traitlets
 from jaxtyping import Float, Int
 
-from lmcourse._arguments import finite_array, integer, number, text
+from lmcourse._arguments import finite_array, integer, number, text, token_ids
 from lmcourse.probability import entropy, sampling_distribution, softmax
+from lmcourse.widgets import _growing
 from lmcourse.widgets._widget import Widget, script_and_style, table, texts, visible
 
 # Stored logits keep this many decimals: far finer than a probability that anyone can see, and
@@ -39,6 +40,9 @@ class SamplerView(Widget):
     With a kernel the attributes follow the sliders, and setting an attribute moves its slider. In
     the built book the page does the same arithmetic itself.
 
+    :meth:`from_model` makes a view whose text grows: the reader appends a token, drawn or chosen,
+    and the view goes on to the next distribution.
+
     Equations: eq-language-models-temperature, eq-language-models-top-k, eq-language-models-top-p,
     eq-language-models-min-p, eq-language-models-entropy
 
@@ -58,6 +62,9 @@ class SamplerView(Widget):
         temperature, top_k, top_p, min_p, seed, context, tokens: as given.
         drawn: how often each token id was drawn since the distribution last changed, as a dict from
             the id (as a string) to the count.
+        prompt: the token ids that a growing text starts with; ``None`` in a view without a model.
+        grown: the token ids appended to the prompt, a list. Setting it changes the text: with
+            ``view.grown[:-1]``, the last token is taken back.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -76,6 +83,12 @@ class SamplerView(Widget):
     seed = traitlets.TraitType(0).tag(sync=True)
     context = traitlets.TraitType("").tag(sync=True)
     drawn = traitlets.Dict().tag(sync=True)
+    prompt = traitlets.Any(None, read_only=True).tag(sync=True)
+    grown = traitlets.TraitType([]).tag(sync=True)
+    # The appended tokens that `logits` follow: the page waits until these are those of `grown`.
+    after = traitlets.Any([], read_only=True).tag(sync=True)
+    # How many tokens can be appended before the model's context is full; None is any number.
+    room = traitlets.Any(None, read_only=True).tag(sync=True)
 
     def __init__(
         self,
@@ -101,16 +114,125 @@ class SamplerView(Widget):
             context=context,
         )
 
+    @classmethod
+    def from_model(
+        cls,
+        model: Any,
+        tokenizer: Any,
+        prompt: str,
+        *,
+        temperature: Real = 1.0,
+        top_k: int | None = None,
+        top_p: Real | None = None,
+        min_p: Real | None = None,
+        seed: int = 0,
+        contexts: int = 200,
+        length: int = 24,
+        n_seeds: int = 3,
+    ) -> SamplerView:
+        """Return a view of the model's next token, whose text grows token by token.
+
+        The reader appends a token that the distribution draws, or one chosen from the list, takes
+        tokens back, and sees the next distribution each time. Which token is drawn depends on the
+        seed, the settings and the place in the text alone: the ``t``-th token appended takes the
+        ``t``-th random number, and the likeliest tokens have its lowest stretches. So the same seed
+        and settings give the same text, in Python (:meth:`append`) and in every page.
+
+        With a kernel the model computes each next distribution, over the whole vocabulary. The
+        built book has no model. Its page holds ``contexts`` distributions computed ahead: along the
+        greedy text, along the texts that the seeds from ``seed`` on draw at the settings given
+        here, and then those that the model finds most probable. Elsewhere the page says that it
+        goes no further. Of each distribution it names the 48 likeliest tokens (more if ``top_k`` is
+        more), and holds the others in groups of similar probability; their probability is off by
+        less than 0.3 % of itself then. The page grows by about 700 bytes a context.
+
+        Probabilities are rounded to 0.001 nats of their logarithm. Where the stored page is to be
+        the same on every machine, give a model in float64: in float32 other processors round
+        otherwise, and a few of the numbers change in their last decimal.
+
+        Args:
+            model: a network such as :class:`lmcourse.gpt2.GPT2` or a Hugging Face causal language
+                model (anything with a ``config``), which is called with a tensor of token ids
+                (1, length) and returns logits (1, length, vocab); or any other callable that takes
+                token ids, int64 of shape (length,), and returns the next token's logits (vocab,).
+            tokenizer: has ``encode``, and ``token_bytes`` or ``decode``, as
+                :class:`lmcourse.gpt2.GPT2Tokenizer` and Hugging Face's have.
+            prompt: the text to go on with, at least one token.
+            temperature, top_k, top_p, min_p, seed: as in :class:`SamplerView`.
+            contexts: how many distributions the built page holds, each of which is computed here;
+                1 is the prompt's alone.
+            length: how far the greedy and the drawn texts go in the built page.
+            n_seeds: how many texts are drawn ahead.
+
+        Returns:
+            The view.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: ``prompt`` has no token, or more than the model can read; the tokenizer has
+                not one token for each logit; logits are NaN or +inf; an option is out of range.
+        """
+        contexts = integer("contexts", contexts, at_least=1)
+        length = integer("length", length, at_least=0)
+        n_seeds = integer("n_seeds", n_seeds, at_least=0)
+        start = token_ids("prompt", tokenizer.encode(text("prompt", prompt)), None, ndim=1)
+        room = _room(model, len(start))
+        logits = _growing.next_logits(model, start)
+        view = cls(
+            logits,
+            _growing.token_texts(tokenizer, len(logits)),
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            seed=seed,
+        )
+        view._model = model
+        view.set_trait("prompt", start.tolist())
+        view.set_trait("room", room)
+        view._seeds = range(view.seed, min(view.seed + n_seeds, 2**32))
+        view._ahead = _growing.contexts_ahead(
+            view._logits_after,
+            count=contexts,
+            length=length,
+            room=room,
+            named=max(_growing.TOKENS_NAMED, view.top_k or 0),
+            seeds=view._seeds,
+            settings=view._settings(),
+        )
+        view._held_texts = {"length": length, **view._settings()}
+        return view
+
+    def append(self, token_id: int | None = None) -> int:
+        """Append a token to the text of a view :meth:`from_model`.
+
+        Args:
+            token_id: which one; ``None`` draws it, the same one as the page does.
+
+        Returns:
+            The token's id.
+
+        Raises:
+            TypeError: ``token_id`` is not an integer.
+            ValueError: there is no such token, the model's context is full, or there is no model.
+        """
+        if token_id is None:
+            u = _growing.uniform(self.seed, len(self.grown))
+            token_id = _growing.drawn_token(self.logits, u, **self._settings())
+        self.grown = [*self.grown, token_id]
+        return self.grown[-1]
+
+    @property
+    def text(self) -> str:
+        """The prompt and what was appended to it, token by token; ``context`` without a model."""
+        if self.prompt is None:
+            return self.context
+        return "".join(self.tokens[i] for i in (*self.prompt, *self.grown))
+
     @property
     def probabilities(self) -> Float[np.ndarray, " vocab"]:
         """The distribution that tokens are now drawn from."""
-        return sampling_distribution(
-            self.logits,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
-            min_p=self.min_p,
-        )
+        return sampling_distribution(self.logits, **self._settings())
 
     @property
     def counts(self) -> Int[np.ndarray, " vocab"]:
@@ -122,13 +244,12 @@ class SamplerView(Widget):
 
     def page_state(self) -> dict[str, Any]:
         """Return the state that the built page draws the widget from; draws are not stored."""
+        if self.prompt is not None:
+            return self._growing_state()
         return {
             "logits": _logits_to_json(self.logits),
             "tokens": self.tokens,
-            "temperature": self.temperature,
-            "top_k": self.top_k,
-            "top_p": self.top_p,
-            "min_p": self.min_p,
+            **self._settings(),
             "seed": self.seed,
             "context": self.context,
             "drawn": {},
@@ -142,19 +263,78 @@ class SamplerView(Widget):
             (visible(self.tokens[i]), f"{model[i]:.1%}", f"{sampling[i]:.1%}") for i in likeliest
         ]
         bits = float(entropy(sampling)) / math.log(2)
-        after = f" after “{html.escape(self.context)}”" if self.context else ""
+        after = f" after “{html.escape(self.text)}”" if self.text else ""
         return (
             f"<p>Next token{after}: {np.count_nonzero(sampling)} of {len(self.tokens)} tokens "
-            f"kept, entropy {bits:.2f} bits ({self._settings()}).</p>"
+            f"kept, entropy {bits:.2f} bits ({self._settings_in_words()}).</p>"
             + table(("Token", "Model", "Sampling"), rows)
+            + ("" if self.prompt is None else f"<p>{html.escape(self._continuation())}</p>")
         )
 
     def __repr__(self) -> str:
-        return f"SamplerView({len(self.tokens)} tokens, {self._settings()}, seed={self.seed})"
+        appended = "" if self.prompt is None else f", {len(self.grown)} tokens appended"
+        return (
+            f"SamplerView({len(self.tokens)} tokens, {self._settings_in_words()}, "
+            f"seed={self.seed}{appended})"
+        )
 
-    def _settings(self) -> str:
-        names = ("temperature", "top_k", "top_p", "min_p")
-        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
+    def _settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("temperature", "top_k", "top_p", "min_p")}
+
+    def _settings_in_words(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self._settings().items())
+
+    # --- A text that grows ---
+
+    def _logits_after(self, appended: Sequence[int]) -> Float[np.ndarray, " vocab"]:
+        ids = np.array([*self.prompt, *appended], dtype=np.int64)
+        return _growing.next_logits(self._model, ids)
+
+    def _growing_state(self) -> dict[str, Any]:
+        """Return the state of a page without the model: the contexts that are held ahead."""
+        numbers = {path: i for i, path in enumerate(self._ahead)}
+        contexts = [
+            {"after": [numbers[path[:-1]], path[-1]] if path else None, **node}
+            for path, node in self._ahead.items()
+        ]
+        spoken = {token for node in contexts for token in node["ids"]}
+        spoken.update(self.prompt, self.grown)
+        return {
+            "contexts": contexts,
+            "held": {"seeds": list(self._seeds), **self._held_texts},
+            "tokens": {str(token): self.tokens[token] for token in sorted(spoken)},
+            **self._settings(),
+            "seed": self.seed,
+            "prompt": self.prompt,
+            "grown": self.grown,
+            "room": self.room,
+        }
+
+    def _continuation(self) -> str:
+        """Say how the text goes on as far as the page holds it, most probable token by token."""
+        path = tuple(self.grown)
+        while path in self._ahead:
+            path = (*path, self._ahead[path]["ids"][0])
+        grown = "".join(visible(self.tokens[i]) for i in path[len(self.grown) :])
+        return f"Taking the likeliest token each time, the text goes on: {grown}" if grown else ""
+
+    @traitlets.validate("grown")
+    def _validate_grown(self, proposal: Any) -> list[int]:
+        grown = token_ids("grown", proposal.value, len(self.tokens), ndim=1, allow_empty=True)
+        if self.prompt is None and len(grown) > 0:
+            raise ValueError("grown needs a model to go on with: see SamplerView.from_model")
+        if self.room is not None and len(grown) > self.room:
+            raise ValueError(
+                f"grown must have at most {self.room} tokens, which fill the model's context, "
+                f"got {len(grown)}"
+            )
+        return grown.tolist()
+
+    @traitlets.observe("grown")
+    def _read_on(self, _change: Any) -> None:
+        with self.hold_sync():
+            self.logits = self._logits_after(self.grown)
+            self.set_trait("after", self.grown)
 
     @traitlets.validate("logits")
     def _validate_logits(self, proposal: Any) -> np.ndarray:
@@ -200,6 +380,20 @@ class SamplerView(Widget):
     @traitlets.observe("logits", "temperature", "top_k", "top_p", "min_p", "seed")
     def _clear_drawn(self, _change: Any) -> None:
         self.drawn = {}
+
+
+def _room(model: Any, length: int) -> int | None:
+    """Return how many tokens a prompt of this length leaves room for in the model's context."""
+    config = getattr(model, "config", None)
+    for name in ("n_positions", "max_position_embeddings"):
+        if positions := getattr(config, name, None):
+            if length > positions:
+                raise ValueError(
+                    f"prompt must have at most {positions} tokens, the model's context, "
+                    f"got {length}"
+                )
+            return positions - length
+    return None
 
 
 def _checked_logits(logits: Any) -> np.ndarray:
