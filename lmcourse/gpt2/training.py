@@ -31,6 +31,10 @@ from lmcourse import _arguments, _files
 
 OPTIMIZERS = ("adamw", "muon")
 PRECISIONS = ("float32", "bfloat16")
+OPTIMIZER_STATE = {torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq")}
+"""What each optimizer remembers of a parameter."""
+if hasattr(torch.optim, "Muon"):
+    OPTIMIZER_STATE[torch.optim.Muon] = ("momentum_buffer",)
 
 
 class Metrics(NamedTuple):
@@ -91,6 +95,22 @@ def learning_rate(
     return peak * (floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2)
 
 
+def schedule(
+    peak: float, *, warmup_steps: int, max_steps: int, floor: float = 0.1
+) -> Callable[[int], float]:
+    """Return `learning_rate` as a function of the step alone, its other arguments as given.
+
+    Raises:
+        TypeError: as `learning_rate`.
+        ValueError: as `learning_rate`.
+    """
+    rate = functools.partial(
+        learning_rate, peak=peak, warmup_steps=warmup_steps, max_steps=max_steps, floor=floor
+    )
+    rate(0)  # complains now if it must
+    return rate
+
+
 class Batches:
     """The batches of a text, each a function of its number and the seed alone.
 
@@ -128,6 +148,7 @@ class Batches:
         self.length = _arguments.integer("length", length, at_least=1)
         self.batch_size = _arguments.integer("batch_size", batch_size, at_least=1)
         self.seed = _arguments.integer("seed", seed, at_least=0)
+        self.rank = _arguments.integer("rank", rank, at_least=0, at_most=n_processes - 1)
         if len(self.ids) <= length:
             raise ValueError(
                 f"ids must hold a window of length + 1 = {length + 1} ids, got {len(self.ids)}"
@@ -157,6 +178,19 @@ class Batches:
         rng = np.random.default_rng([self.seed, epoch])
         first = rng.integers(len(self.ids))
         return first + self.length * rng.permutation(self.windows_per_epoch)
+
+
+def window_length(model: nn.Module, length: int | None) -> int:
+    """Return ``length``, or as many tokens as the model reads if it is None.
+
+    Raises:
+        TypeError: it is not an integer.
+        ValueError: it is below 1, or more than the model reads.
+    """
+    longest = model.config.n_positions
+    if length is None:
+        return longest
+    return _arguments.integer("length", length, at_least=1, at_most=longest)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -206,7 +240,7 @@ def make_optimizers(
 
     Raises:
         ValueError: ``name`` is another, or ``weight_decay`` is negative.
-        RuntimeError: torch is too old for Muon.
+        ImportError: torch is too old for Muon.
 
     Sources: Loshchilov and Hutter (2019), "Decoupled Weight Decay Regularization"; Jordan and
     others (2024), "Muon: An optimizer for hidden layers in neural networks".
@@ -216,7 +250,7 @@ def make_optimizers(
     if name == "adamw":
         return [torch.optim.AdamW(groups, betas=betas)]
     if not hasattr(torch.optim, "Muon"):
-        raise RuntimeError(
+        raise ImportError(
             f"optimizer 'muon' needs torch.optim.Muon, which torch {torch.__version__} does not "
             "have: install torch 2.9 or later, or take 'adamw'"
         )
@@ -285,6 +319,7 @@ def train_step(
         raise ValueError(
             f"accumulate must divide the {len(batch)} rows of a process, got {accumulate}"
         )
+    _arguments.number("clip", clip, above=0, allow_inf=True)
     loss = NextTokenLoss(model) if loss is None else loss
     model.train()
     device = next(model.parameters()).device
@@ -316,7 +351,7 @@ def training_steps(
     model: nn.Module,
     optimizers: Sequence[torch.optim.Optimizer],
     batches: Batches,
-    schedule: Callable[[int], float],
+    rate: Callable[[int], float],
     *,
     max_steps: int,
     first_step: int = 1,
@@ -331,7 +366,7 @@ def training_steps(
         model: a GPT-2.
         optimizers: from `make_optimizers`.
         batches: the text; update ``step`` takes ``batches[step - 1]``.
-        schedule: maps the number of an update to its learning rate.
+        rate: maps the number of an update to its learning rate, as `schedule` makes it.
         max_steps: number of the last update.
         first_step: number of the first.
         **options: ``accumulate``, ``clip``, ``precision`` and ``loss`` of `train_step`.
@@ -345,13 +380,12 @@ def training_steps(
     tokens_per_step = batches.batch_size * batches.length
     for step in range(first_step, max_steps + 1):
         start = time.perf_counter()
-        rate = schedule(step)
-        with _noise_of(batches, step):
+        with _noise(next(model.parameters()).device, batches.seed, step, batches.rank):
             loss, norm = train_step(
-                model, optimizers, batches[step - 1], learning_rate=rate, **options
+                model, optimizers, batches[step - 1], learning_rate=rate(step), **options
             )
         speed = tokens_per_step / (time.perf_counter() - start)
-        yield Metrics(step, step * tokens_per_step, rate, loss, None, norm, speed)
+        yield Metrics(step, step * tokens_per_step, rate(step), loss, None, norm, speed)
 
 
 @torch.no_grad()
@@ -380,12 +414,13 @@ def evaluate(
 
     Raises:
         TypeError: ``ids`` are not integers.
-        ValueError: there are fewer than two ids.
+        ValueError: there are fewer than two ids, one is not in the vocabulary, or ``length`` is
+            more than the model reads.
     """
-    ids = _arguments.token_ids("ids", ids, None, ndim=1)
+    ids = _arguments.token_ids("ids", ids, model.config.vocab_size, ndim=1)
     if len(ids) < 2:
         raise ValueError(f"ids must hold at least 2 ids, got {len(ids)}")
-    length = length or model.config.n_positions
+    length = window_length(model, length)
     device = next(model.parameters()).device
     loss_of, was_training = NextTokenLoss(model), model.training
     model.eval()
@@ -448,20 +483,14 @@ def fit(
         FloatingPointError: training diverged.
     """
     _arguments.integer("eval_every", eval_every, at_least=1)
-    schedule = functools.partial(
-        globals()["learning_rate"],
-        peak=learning_rate,
-        warmup_steps=warmup_steps,
-        max_steps=max_steps,
-        floor=floor,
-    )
-    length = length or model.config.n_positions
+    ids = _arguments.token_ids("ids", ids, model.config.vocab_size, ndim=1)
+    length = window_length(model, length)
     history = []
     for metrics in training_steps(
         model,
         make_optimizers(model, optimizer, weight_decay=weight_decay),
         Batches(ids, length, batch_size, seed=seed),
-        schedule,
+        schedule(learning_rate, warmup_steps=warmup_steps, max_steps=max_steps, floor=floor),
         max_steps=max_steps,
         accumulate=accumulate,
         clip=clip,
@@ -531,32 +560,41 @@ def load_checkpoint(
     if check:
         check(state)
     parameters = dict(model.named_parameters())
-    missing = sorted({f"model.{name}" for name in parameters} - tensors.keys())
-    if missing:
-        raise ValueError(f"{path} has no tensor {missing[0]!r}, which the model needs")
     owners = {id(p): o for o in optimizers for g in o.param_groups for p in g["params"]}
-    loaded: dict[str, dict[str, torch.Tensor]] = {name: {} for name in parameters}
-    for key, tensor in tensors.items():
-        kind, _, rest = key.partition(".")
-        name, _, entry = (rest, "", "") if kind == "model" else rest.rpartition(".")
-        if kind not in ("model", "optimizer") or name not in parameters:
-            raise ValueError(f"{path} has a tensor {key!r}, which the model has no place for")
-        if tensor.ndim and tensor.shape != parameters[name].shape:
-            raise ValueError(
-                f"{key!r} of {path} must have shape {tuple(parameters[name].shape)}, "
-                f"got {tuple(tensor.shape)}"
-            )
-        if kind == "optimizer":
-            loaded[name][entry] = tensor
+    updated = any(name.startswith("optimizer.") for name in tensors)
+    entries = {
+        name: OPTIMIZER_STATE[type(owners[id(parameter)])] if updated else ()
+        for name, parameter in parameters.items()
+    }
+    _check_names(path, set(tensors), entries)
+    for name, parameter in parameters.items():
+        for key in (f"model.{name}", *(f"optimizer.{name}.{entry}" for entry in entries[name])):
+            wanted = () if key.endswith(".step") else tuple(parameter.shape)
+            if tensors[key].shape != wanted:
+                raise ValueError(
+                    f"tensor {key!r} of {path} must have shape {wanted}, "
+                    f"got {tuple(tensors[key].shape)}"
+                )
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[f"model.{name}"])
-            # AdamW keeps its count of updates on the CPU, wherever the parameter is.
-            owners[id(parameter)].state[parameter] = {
-                key: tensor.to(parameter.device) if tensor.ndim else tensor
-                for key, tensor in loaded[name].items()
-            }
+            state_of = owners[id(parameter)].state[parameter]
+            for entry in entries[name]:
+                tensor = tensors[f"optimizer.{name}.{entry}"]
+                # AdamW counts its updates on the CPU, wherever the parameter is.
+                state_of[entry] = tensor if entry == "step" else tensor.to(parameter.device)
     return state
+
+
+def _check_names(path, names, entries) -> None:
+    wanted = {f"model.{name}" for name in entries}
+    wanted |= {f"optimizer.{name}.{entry}" for name in entries for entry in entries[name]}
+    for problem, differing in (("lacks", wanted - names), ("has", names - wanted)):
+        if differing:
+            raise ValueError(
+                f"{path} is of another model or optimizer: it {problem} the tensor "
+                f"{min(differing)!r}"
+            )
 
 
 def _read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -605,10 +643,9 @@ def _mean_over_processes(value: torch.Tensor) -> float:
 
 
 @contextlib.contextmanager
-def _noise_of(batches: Batches, step: int) -> Iterator[None]:
-    """Seed torch for one update, and leave its generator as it was afterwards."""
-    first_row = int(batches._rows[0])  # processes must not draw the same noise
-    seed = np.random.SeedSequence([batches.seed, step, first_row]).generate_state(1, np.uint64)
-    with torch.random.fork_rng():
+def _noise(device: torch.device, *key: int) -> Iterator[None]:
+    """Seed torch's generators from ``key`` for a while, and leave them as they were."""
+    seed = np.random.SeedSequence(key).generate_state(1, np.uint64)
+    with torch.random.fork_rng([] if device.type == "cpu" else [device]):
         torch.manual_seed(int(seed[0]) >> 1)
         yield
