@@ -394,9 +394,9 @@ _Method = Callable[[Any, list[_Text], bool], Iterator[int]]
 
 _OPTIONS = {  # of each method; repetition_penalty goes with all of them
     "sampling": ("temperature", "top_k", "top_p", "min_p", "typical_p"),
-    "greedy": (),
-    "num_beams": ("length_penalty", "early_stopping"),
-    "penalty_alpha": ("top_k",),
+    "greedy search": (),
+    "beam search": ("length_penalty", "early_stopping"),
+    "contrastive search": ("top_k",),
 }
 _NEUTRAL = {"temperature": 1, "length_penalty": 1, "early_stopping": False}
 
@@ -411,11 +411,18 @@ def _method(
 ) -> _Method:
     """Check the options and return the method that they ask for."""
     penalty = _arguments.number("repetition_penalty", repetition_penalty, above=0)
-    beams = _arguments.integer("num_beams", num_beams, at_least=1)
-    asked = {"greedy": greedy, "num_beams": beams > 1, "penalty_alpha": penalty_alpha is not None}
+    num_beams = _arguments.integer("num_beams", num_beams, at_least=1)
+    asked = {
+        "greedy search": greedy,
+        "beam search": num_beams > 1,
+        "contrastive search": penalty_alpha is not None,
+    }
     methods = [name for name, wanted in asked.items() if wanted] or ["sampling"]
     if len(methods) > 1:
-        raise ValueError(f"{' and '.join(methods)} are different methods; give one of them")
+        raise ValueError(
+            "give one of greedy, num_beams and penalty_alpha, each of which asks for a method, "
+            f"got {' and '.join(methods)}"
+        )
     (method,) = methods
     if options["temperature"] == 0:
         raise ValueError(
@@ -423,19 +430,19 @@ def _method(
         )
     for name, value in options.items():
         if value != _NEUTRAL.get(name) and name not in _OPTIONS[method]:
-            raise ValueError(f"{name} is no option of {method}, got {name}={value!r}")
+            raise ValueError(f"{name} has no effect in {method}, got {name}={value!r}")
     options = {name: options[name] for name in _OPTIONS[method] if name in options}
     match method:
-        case "sampling":
-            return _sampling(penalty, **options)
-        case "greedy":
+        case "greedy search":
             return _token_by_token(
                 lambda logits, text: _penalized(logits, text.ids, penalty).argmax()
             )
-        case "num_beams":
-            return _beam_search(penalty, beams, **options)
-        case _:
+        case "beam search":
+            return _beam_search(penalty, num_beams, **options)
+        case "contrastive search":
             return _contrastive_search(penalty, penalty_alpha, **options)
+        case _:
+            return _sampling(penalty, **options)
 
 
 def _sampling(penalty: float, **filters: Any) -> _Method:
@@ -474,6 +481,8 @@ def _beam_search(
     penalty: float, num_beams: int, *, length_penalty: float, early_stopping: bool
 ) -> _Method:
     beam_score(0.0, 1, length_penalty=length_penalty)  # finds a bad number at once
+    if not isinstance(early_stopping, bool):
+        raise TypeError(f"early_stopping must be True or False, got {early_stopping!r}")
 
     def score(beam):
         return beam_score(beam.total, len(beam.ids), length_penalty=length_penalty)
@@ -620,7 +629,10 @@ def _texts(
     """Check the prompts, and return them as texts, with whether they came as a list."""
     config = getattr(model, "config", None)
     if not isinstance(config, GPT2Config):
-        raise TypeError(f"model must be a GPT2 or a decoder of one, got {type(model).__name__}")
+        raise TypeError(
+            "model must be a GPT2, such as from_pretrained('lmcourse-small'), or a decoder of one, "
+            f"got {type(model).__name__}"
+        )
     if tokenizer is not None and tokenizer.vocab_size != config.vocab_size:
         raise ValueError(
             f"tokenizer must have the model's vocabulary of {config.vocab_size} tokens, "
@@ -648,12 +660,12 @@ def _prompt_ids(name: str, prompt: Any, tokenizer: Any, config: GPT2Config) -> l
         if tokenizer is None:
             raise TypeError(f"{name} is a text, which needs a tokenizer; or give its token ids")
         prompt = tokenizer.encode(prompt, allowed_special="all")
-    if len(prompt) == 0:
+    ids = _arguments.token_ids(name, prompt, config.vocab_size, ndim=1, allow_empty=True)
+    if len(ids) == 0:
         raise ValueError(
             f"{name} must hold at least one token; to begin a text with nothing before it, give "
             f"{END_OF_TEXT!r} or its id"
         )
-    ids = _arguments.token_ids(name, prompt, config.vocab_size, ndim=1)
     if len(ids) > config.n_positions:
         raise ValueError(
             f"{name} must have at most n_positions = {config.n_positions} tokens, the model's "
@@ -663,9 +675,13 @@ def _prompt_ids(name: str, prompt: Any, tokenizer: Any, config: GPT2Config) -> l
 
 
 def _endings(stop: Any, tokenizer: Any, vocab_size: int, max_new_tokens: int) -> _Endings:
+    if isinstance(stop, (str, Integral)):
+        stop = [stop]
+    if not isinstance(stop, Iterable):
+        raise TypeError(f"stop must hold texts or token ids, got {type(stop).__name__} {stop!r}")
     end_id = None if tokenizer is None else tokenizer.eos_token_id
     ids, texts = set() if end_id is None else {end_id}, []
-    for item in [stop] if isinstance(stop, (str, Integral)) else stop:
+    for item in stop:
         if isinstance(item, str):
             texts.append(_arguments.text("stop", item, allow_empty=False))
         else:
@@ -677,18 +693,16 @@ def _endings(stop: Any, tokenizer: Any, vocab_size: int, max_new_tokens: int) ->
 
 
 def _generators(seed: Any, n: int) -> list[np.random.Generator]:
-    if seed is None or isinstance(seed, Integral):
-        if seed is not None:
-            _arguments.integer("seed", seed, at_least=0)
-        sequences = np.random.SeedSequence(seed).spawn(n)
-    else:
+    """Return a source of random numbers for each text."""
+    if isinstance(seed, (Sequence, np.ndarray)):
         if len(seed) != n:
-            raise ValueError(
-                f"seed must be one number or one for each prompt, {n}, got {len(seed)}"
-            )
+            raise ValueError(f"seed must be a number or one for each prompt, {n}, got {len(seed)}")
         seeds = [_arguments.integer(f"seed[{i}]", s, at_least=0) for i, s in enumerate(seed)]
-        sequences = [np.random.SeedSequence(s).spawn(1)[0] for s in seeds]
-    return [np.random.default_rng(sequence) for sequence in sequences]
+        children = [np.random.SeedSequence(s).spawn(1)[0] for s in seeds]
+    else:
+        seed = seed if seed is None else _arguments.integer("seed", seed, at_least=0)
+        children = np.random.SeedSequence(seed).spawn(n)
+    return [np.random.default_rng(child) for child in children]
 
 
 @contextmanager

@@ -13,7 +13,13 @@ import numpy as np
 from jaxtyping import Float, Int, Int64
 
 from lmcourse import _arguments
-from lmcourse.probability import CUT_TOLERANCE, log_softmax, sampling_distribution, softmax
+from lmcourse.probability import (
+    CUT_TOLERANCE,
+    entropy,
+    log_softmax,
+    sampling_distribution,
+    softmax,
+)
 
 
 def penalize_repetition(
@@ -83,8 +89,7 @@ def filter_typical(
     if typical_p == 1:
         return logits.copy()
     p = np.exp(log_p)
-    entropy = -np.sum(p * log_p, axis=-1, keepdims=True, where=p > 0)
-    distance = np.abs(-log_p - entropy)  # of each token's surprise from the entropy
+    distance = np.abs(-log_p - entropy(p)[..., None])  # of each token's surprise from the entropy
     nearest_first = np.argsort(distance, axis=-1, kind="stable")
     mass = np.cumsum(np.take_along_axis(p, nearest_first, axis=-1), axis=-1)
     n_before = np.sum(mass < typical_p - CUT_TOLERANCE, axis=-1, keepdims=True)
