@@ -198,7 +198,7 @@ class GPT2Tokenizer(BPETokenizer):
         """The id of ``<|endoftext|>``, the last one."""
         return self.vocab_size - 1
 
-    def token_bytes(self, id: int) -> bytes:
+    def token_bytes(self, id: int | np.integer) -> bytes:
         """Return the bytes that ``id`` stands for; they need not be whole characters.
 
         Raises:
@@ -298,7 +298,7 @@ class TokenStream:
         self._skipped = tokenizer.eos_token_id if skip_special_tokens else None
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
-    def push(self, id: int) -> str:
+    def push(self, id: int | np.integer) -> str:
         """Return the text that has become complete with the token ``id``; it may be empty.
 
         Raises:
