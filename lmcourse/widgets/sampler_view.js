@@ -356,10 +356,11 @@ const ROWS_AT_FIRST = 20;
 const entry = (mark, words) =>
   element("span", {}, element("span", { class: `lmc-mark lmc-mark-${mark}` }), words);
 
-/** What the marks of the bar chart mean. */
-function legend(countsDraws) {
+/** What the marks of the bar chart mean, and what the tokens are for. */
+function legend(countsDraws, canPick) {
   const entries = [entry("model", "the model"), entry("sampling", "sampled from")];
   if (countsDraws) entries.push(entry("drawn", "share of draws"));
+  if (canPick) entries.push("Click a token to append it.");
   return element("p", { class: "lmc-legend" }, ...entries);
 }
 
@@ -503,7 +504,7 @@ function distributionPanel({ tools = [], foot = [], onPick = null, countsDraws =
       ...stats.map((stat) => stat.node),
       element("div", { class: "lmc-buttons" }, ...tools),
     ),
-    legend(countsDraws),
+    legend(countsDraws, onPick !== null),
     element("table", { "aria-label": "Tokens, likeliest first" }, element("thead", {}, head), body),
     element("div", { class: "lmc-buttons lmc-foot" }, more, fewer, ...foot, ...saves),
   );
@@ -584,14 +585,12 @@ function fromKernel(model) {
 function fromPage(model) {
   const contexts = model.get("contexts");
   const texts = model.get("tokens");
-  const held = model.get("held");
   // A context is known by the number of the one before it and the token between them.
   const places = new Map(contexts.map(({ after }, i) => [String(after), i]));
   const follow = (place, id) => places.get(`${place},${id}`);
   const present = () => model.get("grown").reduce(follow, 0);
 
-  function next() {
-    const place = present();
+  function distributionAt(place) {
     if (place === undefined) return null;
     const { ids, nats, others } = contexts[place];
     const entries = [...nats, ...others.map(([each]) => each)];
@@ -602,21 +601,40 @@ function fromPage(model) {
       texts: ids.map((id) => texts[id]),
     };
   }
-  const settings = { ...held, topK: held.top_k, topP: held.top_p, minP: held.min_p };
-  const drawn =
-    held.seeds.length > 0
-      ? `, and those drawn with ${plural(held.seeds.length, "seed")} from ${held.seeds[0]} on at ` +
-        describeSettings(settings)
-      : "";
+
+  /** How many tokens the page goes on with from the prompt, if each is drawn in this way. */
+  function lengthOf(settings, seed) {
+    let length = -1;
+    for (let place = 0; place !== undefined; length += 1) {
+      const numbers = compute(distributionAt(place), settings);
+      const i = drawnEntry(numbers, uniform(seed, length + 1));
+      place = follow(place, numbers.ids[i]);
+    }
+    return length;
+  }
+
+  function note() {
+    const { seeds, ...settings } = model.get("held");
+    const greedy = { temperature: 1, topK: 1, topP: null, minP: null };
+    const sentences = [
+      `No model runs in this page: it holds ${plural(contexts.length, "distribution")} computed ` +
+        "ahead, and goes on after the tokens marked ▸.",
+      `The likeliest text (top-k 1) is there for ${plural(lengthOf(greedy, 0), "token")}.`,
+    ];
+    if (seeds.length > 0) {
+      const length = Math.min(...seeds.map((seed) => lengthOf(settings, seed)));
+      const names = seeds.length > 1 ? `seeds ${seeds[0]} to ${seeds.at(-1)}` : `seed ${seeds[0]}`;
+      sentences.push(
+        `With ${names} at ${describeSettings(settings)}, ${plural(length, "token")} can be drawn.`,
+      );
+    }
+    return [...sentences, "With a running kernel every text goes on."].join(" ");
+  }
   return {
-    next,
+    next: () => distributionAt(present()),
     goesOn: (id) => follow(present(), id) !== undefined,
     ends: true,
-    note:
-      `No model runs in this page. It holds ${plural(contexts.length, "distribution")} computed ` +
-      `ahead, and goes on after the tokens marked ▸. Whole are the likeliest text (top-k 1)` +
-      `${drawn}, ${plural(held.length, "token")} each. In a notebook with a running kernel every ` +
-      "text goes on.",
+    note: note(),
   };
 }
 

@@ -187,20 +187,26 @@ class SamplerView(Widget):
             min_p=min_p,
             seed=seed,
         )
-        view._model = model
+        view._model, view._tokenizer = model, tokenizer
         view.set_trait("prompt", start.tolist())
         view.set_trait("room", room)
-        view._seeds = range(view.seed, min(view.seed + n_seeds, 2**32))
+        seeds = range(view.seed, min(view.seed + n_seeds, 2**32))
+        view._held = {
+            "seeds": list(seeds),
+            "temperature": view.temperature,
+            "topK": view.top_k,
+            "topP": view.top_p,
+            "minP": view.min_p,
+        }
         view._ahead = _growing.contexts_ahead(
             view._logits_after,
             count=contexts,
             length=length,
             room=room,
             named=max(_growing.TOKENS_NAMED, view.top_k or 0),
-            seeds=view._seeds,
+            seeds=seeds,
             settings=view._settings(),
         )
-        view._held_texts = {"length": length, **view._settings()}
         return view
 
     def append(self, token_id: int | None = None) -> int:
@@ -224,10 +230,10 @@ class SamplerView(Widget):
 
     @property
     def text(self) -> str:
-        """The prompt and what was appended to it, token by token; ``context`` without a model."""
+        """The prompt and what was appended to it; without a model, ``context``."""
         if self.prompt is None:
             return self.context
-        return "".join(self.tokens[i] for i in (*self.prompt, *self.grown))
+        return self._tokenizer.decode([*self.prompt, *self.grown])
 
     @property
     def probabilities(self) -> Float[np.ndarray, " vocab"]:
@@ -301,7 +307,7 @@ class SamplerView(Widget):
         spoken.update(self.prompt, self.grown)
         return {
             "contexts": contexts,
-            "held": {"seeds": list(self._seeds), **self._held_texts},
+            "held": self._held,
             "tokens": {str(token): self.tokens[token] for token in sorted(spoken)},
             **self._settings(),
             "seed": self.seed,
