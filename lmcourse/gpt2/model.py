@@ -351,7 +351,8 @@ class GPT2(nn.Module):
             TypeError: as ``forward``.
             ValueError: as ``forward``, or the rows are of one token.
         """
-        if ids.ndim == 2 and ids.shape[1] < 2:
+        self._check_ids(ids)
+        if ids.shape[1] < 2:
             raise ValueError(f"ids must have at least 2 tokens a row, got shape {tuple(ids.shape)}")
         logits = self(ids[:, :-1])  # (batch, length - 1, vocab_size)
         return F.cross_entropy(logits.flatten(end_dim=1), ids[:, 1:].flatten())
@@ -414,8 +415,9 @@ class GPT2(nn.Module):
         return tuple(weights)
 
     def _embed(self, ids, cache=None, mask=None):
+        self._check_ids(ids)
         start = 0 if cache is None else cache.length
-        self._check_ids(ids, cache, start)
+        self._check_room(ids, cache, start)
         length = ids.shape[1]
         if mask is None:
             positions = torch.arange(start, start + length, device=ids.device)  # (length,)
@@ -428,13 +430,22 @@ class GPT2(nn.Module):
     def _score(self, x):
         return F.linear(self.ln_f(x), self.wte.weight)  # (batch, length, vocab_size)
 
-    def _check_ids(self, ids, cache, start):
+    def _check_ids(self, ids):
         if ids.dtype not in (torch.int32, torch.int64):
             raise TypeError(f"ids must be a tensor of int32 or int64, got one of {ids.dtype}")
         if ids.ndim != 2 or ids.numel() == 0:
             raise ValueError(
                 f"ids must have a row for each text and a token, got shape {tuple(ids.shape)}"
             )
+        if torch.compiler.is_compiling():  # looking at the ids would break the compiled graph
+            return
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= self.config.vocab_size:
+            raise ValueError(
+                f"ids must lie in [0, {self.config.vocab_size}), got {low if low < 0 else high}"
+            )
+
+    def _check_room(self, ids, cache, start):
         end = start + ids.shape[1]
         if end > self.config.n_positions:
             raise ValueError(
@@ -444,13 +455,6 @@ class GPT2(nn.Module):
             raise ValueError(
                 f"ids must fit a cache for {cache.batch} texts of {cache.max_length} tokens, "
                 f"got {len(ids)} of {end}"
-            )
-        if torch.compiler.is_compiling():  # looking at the ids would break the compiled graph
-            return
-        low, high = int(ids.min()), int(ids.max())
-        if low < 0 or high >= self.config.vocab_size:
-            raise ValueError(
-                f"ids must lie in [0, {self.config.vocab_size}), got {low if low < 0 else high}"
             )
 
 
