@@ -55,5 +55,10 @@ def random_model(ids: np.ndarray) -> np.ndarray:
     return logits
 
 
+def flat_model(ids: np.ndarray) -> np.ndarray:
+    """Logits of which no token stands out."""
+    return np.random.default_rng(ids).normal(0, 0.1, 300)
+
+
 def growing_view(prompt: str = "20 7 8", **options) -> SamplerView:
     return SamplerView.from_model(random_model, Words(), prompt, **options)

@@ -6,13 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.stats import chisquare
+from transformers import GPT2Config, GPT2LMHeadModel
 
+from lmcourse import gpt2
 from lmcourse.probability import entropy, sampling_distribution, softmax
-from lmcourse.widgets import SamplerView
+from lmcourse.widgets import SamplerView, _growing
 from tests.chromium import OfflinePage, accessibility_violations
-from tests.sampler_views import HOSTILE, hostile_view, large_view
+from tests.sampler_views import (
+    HOSTILE,
+    Words,
+    growing_view,
+    hostile_view,
+    large_view,
+    random_model,
+)
 from tests.widget_pages import (
     PHONE,
     Lab,
@@ -116,6 +126,226 @@ def test_a_wrong_assignment_changes_nothing(name, value, message):
     assert view.page_state() == before
 
 
+# --- A text that grows, in Python -------------------------------------------------------------
+
+# Each with the draws of another seed; top-k and a low top-p keep named tokens alone.
+GROWING_SETTINGS = [
+    {"top_p": 0.9},
+    {"temperature": 0.7, "top_k": 40, "seed": 7},
+    {"temperature": 1.3, "min_p": 0.05, "seed": 2**32 - 2},
+    {"temperature": 0.4, "top_k": 60, "top_p": 0.95, "min_p": 0.01},
+]
+
+
+def mulberry32(seed: int, index: int) -> float:
+    """The index-th number of the published generator, started at `seed`."""
+    mask = 2**32 - 1
+    t = (seed + (index + 1) * 0x6D2B79F5) & mask
+    t = ((t ^ t >> 15) * (t | 1)) & mask
+    t ^= (t + ((t ^ t >> 7) * (t | 61))) & mask
+    return ((t ^ t >> 14) & mask) / 2**32
+
+
+def rounded_logits(path: list[int]) -> np.ndarray:
+    """What the random model says after the usual prompt and `path`, to a thousandth of a nat."""
+    logits = random_model(np.array([20, 7, 8, *path]))
+    return np.round(logits - np.logaddexp.reduce(logits), 3)
+
+
+def drawn_text(count: int, *, seed: int = 0, **settings) -> list[int]:
+    """The tokens that a seed draws, one by one, each from the likeliest down."""
+    path: list[int] = []
+    for place in range(count):
+        p = sampling_distribution(rounded_logits(path), **settings)
+        order = sorted(range(len(p)), key=lambda i: (-p[i], i))
+        target, passed = mulberry32(seed, place), 0.0
+        for i in order:
+            passed += p[i]
+            if passed > target:
+                break
+        path.append(i)
+    return path
+
+
+def held_contexts(view: SamplerView) -> dict[tuple[int, ...], dict]:
+    """The contexts of the stored page by the tokens appended."""
+    paths: list[tuple[int, ...]] = []
+    contexts = view.page_state()["contexts"]
+    for context in contexts:
+        after = context["after"]
+        paths.append(() if after is None else (*paths[after[0]], after[1]))
+    return dict(zip(paths, contexts, strict=True))
+
+
+@pytest.mark.parametrize("settings", GROWING_SETTINGS)
+def test_appended_tokens_are_those_that_the_seed_draws(settings):
+    view = growing_view(contexts=1, n_seeds=0, **settings)
+    appended = [view.append() for _ in range(12)]
+    assert appended == view.grown == drawn_text(12, **settings)
+    np.testing.assert_allclose(view.logits, rounded_logits(appended), rtol=0, atol=1e-9)
+    assert view.text == Words().decode([20, 7, 8, *appended])
+    view.grown = view.grown[:-3]
+    assert [view.append() for _ in range(3)] == appended[-3:]
+    view.grown = []
+    np.testing.assert_allclose(view.logits, rounded_logits([]), rtol=0, atol=1e-9)
+    assert view.append(49) == 49
+    assert view.grown == [49]
+
+
+def test_a_longer_text_clears_the_counts():
+    view = growing_view(contexts=1)
+    view.drawn = {"20": 3}
+    view.append()
+    assert view.counts.sum() == 0
+
+
+def test_networks_of_torch_are_read():
+    sizes = {"vocab_size": 300, "n_positions": 16, "n_embd": 12, "n_layer": 2, "n_head": 3}
+    theirs = GPT2LMHeadModel(GPT2Config(**sizes, resid_pdrop=0.5)).double()
+    ours = gpt2.GPT2(gpt2.GPT2Config(**sizes)).double()
+    weights = theirs.transformer.state_dict()
+    ours.load_state_dict({name: weights[name] for name in ours.state_dict()})
+    theirs.train()
+    views = [
+        SamplerView.from_model(model, Words(), "20 7 8", contexts=6, length=3, n_seeds=1)
+        for model in (theirs, ours)
+    ]
+    assert theirs.training, "the model was left in another mode"
+    assert views[0].page_state() == views[1].page_state()
+    assert views[0].room == views[1].room == 13
+
+    ids = np.array([20, 7, 8, 120])
+    views[0].append(120)
+    with torch.no_grad():
+        logits = theirs.eval()(torch.from_numpy(ids)[None]).logits[0, -1]
+    expected = torch.log_softmax(logits, dim=0).numpy()
+    np.testing.assert_allclose(views[0].logits, expected, rtol=0, atol=5.1e-4)
+
+
+@pytest.mark.parametrize("settings", GROWING_SETTINGS)
+def test_a_page_holds_what_the_model_says(settings):
+    view = growing_view(contexts=60, length=10, n_seeds=2, **settings)
+    held = held_contexts(view)
+    assert len(held) == 60
+    for path, context in held.items():
+        logits = rounded_logits(list(path))
+        order = np.argsort(-logits, kind="stable")
+        named = len(context["ids"])
+        assert named == max(48, settings.get("top_k", 0) + 1)
+        assert context["ids"] == order[:named].tolist()
+        np.testing.assert_allclose(np.array(context["nats"]) / -1000, logits[order[:named]])
+        assert named + sum(size for _, size in context["others"]) == 300
+        assert context["others"][-1] == [None, 3]
+    state = view.page_state()
+    texts = {int(i): text for i, text in state["tokens"].items()}
+    assert all(text == Words.texts[i] for i, text in texts.items())
+    assert {20, 7, 8} <= texts.keys() >= {i for c in held.values() for i in c["ids"]}
+
+
+@pytest.mark.parametrize("settings", GROWING_SETTINGS)
+def test_a_page_goes_where_a_reader_is_likeliest_to_go(settings):
+    seed = settings.get("seed", 0)
+    held = held_contexts(growing_view(contexts=60, length=10, n_seeds=2, **settings))
+    greedy = drawn_text(10, top_k=1)
+    drawn = [drawn_text(10, **{**settings, "seed": s}) for s in (seed, (seed + 1) % 2**32)]
+    first = {tuple(text[:n]) for text in (greedy, *drawn) for n in range(11)}
+    assert set(list(held)[: len(first)]) == first
+
+    def nats(path: tuple[int, ...]) -> float:
+        return -sum(rounded_logits(list(path[:n]))[i] for n, i in enumerate(path))
+
+    others = [path for path in held if path not in first]
+    assert [nats(path) for path in others] == sorted(nats(path) for path in others)
+    neighbours = {(*path, i) for path in held for i in held[path]["ids"][:5]} - held.keys()
+    assert max(map(nats, others)) <= min(map(nats, neighbours)) + 1e-9
+
+
+@pytest.mark.parametrize("temperature", [1.0, 1.2, 1.5, 2.0, 3.0])
+def test_groups_hardly_change_a_probability(temperature):
+    rng = np.random.default_rng(6)
+    for _ in range(20):
+        logits = rng.normal(0, rng.uniform(0.5, 4), 4000)
+        logits = np.round(logits - np.logaddexp.reduce(logits), 3)
+        context = _growing.abridged(logits, 48)
+        others = np.sort(logits)[:-48]
+        nats, sizes = np.array(context["others"]).T
+        exact = np.exp(others / temperature).sum()
+        held = (sizes * np.exp(nats / -1000 / temperature)).sum()
+        assert held == pytest.approx(exact, rel=5e-4 if temperature == 1 else 3e-3)
+
+
+def test_a_page_grows_by_what_is_said():
+    sizes = [len(growing_view(contexts=n, length=24)._html()) for n in (100, 200)]
+    assert sizes[1] - sizes[0] < 100 * 750
+
+
+def test_the_context_can_be_full():
+    sizes = {"vocab_size": 300, "n_positions": 6, "n_embd": 4, "n_layer": 1, "n_head": 1}
+    model = gpt2.GPT2(gpt2.GPT2Config(**sizes)).double()
+    view = SamplerView.from_model(model, Words(), "20 7 8", contexts=400, n_seeds=1)
+    assert {len(path) for path in held_contexts(view)} <= {0, 1, 2, 3}
+    for _ in range(3):
+        view.append()
+    with pytest.raises(ValueError, match=r"grown must have at most 3 tokens, which fill"):
+        view.append()
+    assert len(view.grown) == 3
+
+
+@pytest.mark.wrong_input
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompt": ""}, r"prompt must hold at least one token id"),
+        ({"prompt": 3}, r"prompt must be a string, got int 3"),
+        ({"contexts": 0}, r"contexts must be an integer >= 1, got 0"),
+        ({"length": -1}, r"length must be an integer >= 0, got -1"),
+        ({"n_seeds": 1.5}, r"n_seeds must be an integer, got float 1.5"),
+        ({"temperature": 0}, r"temperature must be a finite number > 0, got 0"),
+        ({"model": lambda ids: np.zeros(299)}, r"a token for each of the model's 299 logits, got"),
+        ({"model": lambda ids: np.full(300, np.nan)}, r"model's logits must be finite or -inf"),
+        ({"model": lambda ids: np.full(300, -np.inf)}, r"at least one token possible"),
+    ],
+)
+def test_wrong_input_of_a_growing_text_is_named(change, message):
+    good = {"model": random_model, "tokenizer": Words(), "prompt": "20 7 8", "contexts": 2}
+    with pytest.raises((TypeError, ValueError), match=message):
+        SamplerView.from_model(**(good | change))
+
+
+@pytest.mark.wrong_input
+def test_a_prompt_beyond_the_context_is_refused():
+    model = gpt2.GPT2(gpt2.GPT2Config(vocab_size=300, n_positions=2, n_embd=4, n_layer=1, n_head=1))
+    with pytest.raises(ValueError, match=r"prompt must have at most 2 tokens, .* got 3"):
+        SamplerView.from_model(model, Words(), "20 7 8")
+
+
+@pytest.mark.wrong_input
+@pytest.mark.parametrize(
+    ("make", "value", "message"),
+    [
+        (growing_view, [300], r"grown must lie in \[0, 300\), got 300 at grown\[0\]"),
+        (growing_view, [1.5], r"grown must hold integer token ids"),
+        (growing_view, None, r"grown must"),
+        (hostile_view, [1], r"grown needs a model to go on with: see SamplerView.from_model"),
+    ],
+)
+def test_a_wrong_text_changes_nothing(make, value, message):
+    view = make()
+    before = view.page_state()
+    with pytest.raises((TypeError, ValueError), match=message):
+        view.grown = value
+    assert view.page_state() == before
+
+
+def test_summary_of_a_growing_text():
+    summary = growing_view(length=5, n_seeds=0, contexts=6)._html().partition("</script>")[2]
+    assert "Next token after “ w20 \n”: 297 of 300 tokens kept" in summary
+    text = "".join(f"␣w{i}" if i >= len(HOSTILE) else "?" for i in drawn_text(6, top_k=1))
+    assert summary.endswith(
+        f"<p>Taking the likeliest token each time, the text goes on: {text}</p></div>"
+    )
+
+
 def test_output_escapes_its_tokens():
     html = hostile_view()._repr_mimebundle_()[0]["text/html"]
     state, rest = re.fullmatch(
@@ -130,8 +360,8 @@ def test_output_escapes_its_tokens():
 
 
 def test_stored_output_is_the_same_in_every_process():
-    imports = "from tests.sampler_views import hostile_view, large_view"
-    views = ["hostile_view()", "large_view(top_k=7)"]
+    imports = "from tests.sampler_views import growing_view, hostile_view, large_view"
+    views = ["hostile_view()", "large_view(top_k=7)", "growing_view(top_p=0.9, contexts=60)"]
     first, second = (
         stored_output_of_a_new_process(views, imports, hash_seed=seed) for seed in (1, 2)
     )
@@ -191,6 +421,50 @@ def test_the_module_computes_what_the_package_computes(browser):
             kept = [filter_ is None for filter_ in cut_by]
             floor = softmax(logits, temperature=settings["temperature"]) > 1e-300
             np.testing.assert_array_equal((expected > 0)[floor], np.array(kept)[floor])
+
+
+@pytest.mark.browser
+def test_groups_in_the_module_stay_close_to_the_whole_vocabulary(browser):
+    """What a page computes from 48 tokens and groups, beside Python's arithmetic on all tokens."""
+    function = """(cases) => cases.map(([context, settings]) => {
+        const state = { contexts: [{ after: null, ...context }], tokens: {}, grown: [],
+            held: { seeds: [], temperature: 1, topK: null, topP: null, minP: null } };
+        const numbers = compute(fromPage({ get: (name) => state[name] }).next(), settings);
+        const { after, before, nats, kept, rough, ids, vocabSize } = numbers;
+        return { after, before, nats, kept, rough, ids, vocabSize };
+    })"""
+    rng = np.random.default_rng(5)
+    cases = []
+    for _ in range(300):
+        logits = rng.normal(0, rng.uniform(1, 4), 300)
+        settings = {
+            "temperature": float(rng.choice([0.3, 0.7, 1, 1.3, 2, 3])),
+            "topK": rng.choice([None, None, 5, 40]),
+            "topP": rng.choice([None, 0.5, 0.9, 0.995]),
+            "minP": rng.choice([None, None, 0.001, 0.05]),
+        }
+        cases.append((np.round(logits - np.logaddexp.reduce(logits), 3), settings))
+    sent = [[_growing.abridged(logits, 48), settings] for logits, settings in cases]
+    computed = evaluate_in_module(browser, SamplerView, function, sent)
+    n_exact = n_rough = 0
+    for (logits, settings), page in zip(cases, computed, strict=True):
+        temperature, top_k, top_p, min_p = settings.values()
+        expected = sampling_distribution(
+            logits, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
+        )
+        ids, kept = page["ids"][:48], np.count_nonzero(expected)
+        np.testing.assert_allclose(page["before"][:48], softmax(logits)[ids], rtol=1e-3)
+        if kept < 48:
+            np.testing.assert_allclose(page["after"][:48], expected[ids], rtol=0.01, atol=1e-9)
+            assert page["kept"] == kept and not page["rough"]
+            n_exact += 1
+            continue
+        rtol = 0.05 if page["rough"] else 0.003
+        np.testing.assert_allclose(page["after"][:48], expected[ids], rtol=rtol)
+        np.testing.assert_allclose(page["nats"], entropy(expected), atol=10 * rtol)
+        assert page["kept"] == (pytest.approx(kept, rel=0.2) if page["rough"] else kept)
+        n_rough += page["rough"]
+    assert n_exact > 100 and n_rough > 20
 
 
 # --- The built page, without a kernel ---------------------------------------------------------
@@ -306,15 +580,6 @@ def test_tokens_stay_text(browser, book):
         assert names[6:12] == ["∅", "␣", "⏎", "⇥", "U+202Edesrever", "U+200B"]
         assert view.root.locator("q").text_content() == "</script><b>context</b>"
         assert view.table()["token"] == HOSTILE
-
-
-def mulberry32(seed: int, index: int) -> float:
-    """The index-th number of the published generator, started at `seed`."""
-    mask = 2**32 - 1
-    t = (seed + (index + 1) * 0x6D2B79F5) & mask
-    t = ((t ^ t >> 15) * (t | 1)) & mask
-    t ^= (t + ((t ^ t >> 7) * (t | 61))) & mask
-    return ((t ^ t >> 14) & mask) / 2**32
 
 
 @pytest.mark.browser

@@ -180,9 +180,11 @@ function compute({ logits, sizes, ids, texts }, settings, counts = {}) {
   const [drawnInAll, kept, vocabSize] = [drawn, left, sizes].map(sumOf);
   const nats = entropy(after, left);
   const named = ids.filter((id) => id !== null).length;
-  // Which of the tokens in groups are kept is known roughly if some of them are and some are not.
-  const hidden = order.slice(named).filter((i) => cutBy[i] !== "impossible");
-  const rough = hidden.some((i) => left[i] > 0) && hidden.some((i) => left[i] < sizes[i]);
+  // A filter that cuts a named token cuts all the less likely ones; what else it cuts in groups, and
+  // so how many tokens it keeps, is known roughly.
+  const isFiltered = [settings.topK, settings.topP, settings.minP].some((value) => value !== null);
+  const isNamedCut = order.slice(0, named).some((i) => cutBy[i] !== null);
+  const rough = isFiltered && !isNamedCut && order.length > named;
   const tokens = { logits, sizes, ids, texts, order, named, vocabSize };
   return { ...tokens, settings, cutBy, left, before, after, drawn, drawnInAll, kept, nats, rough };
 }
@@ -656,6 +658,10 @@ function tokenText() {
   return { node, fill };
 }
 
+const ROUGH =
+  "A filter cuts among tokens that this page does not name but holds in groups of similar " +
+  "probability: the numbers are approximate, to within a few percent of themselves.";
+
 const LARGEST_SEED = 2 ** 32 - 1;
 
 /** A field for the seed. */
@@ -764,6 +770,7 @@ function renderGrowing(model, el) {
   function wordsNow() {
     if (notice !== "") return notice;
     if (isFull()) return "The model's context is full: no more tokens can be appended.";
+    if (numbers?.rough) return ROUGH;
     if (numbers !== null) return "";
     if (!source.ends) return "The kernel is computing the next distribution.";
     const last = visible(textOf(grown().at(-1)));

@@ -203,7 +203,7 @@ class SamplerView(Widget):
             count=contexts,
             length=length,
             room=room,
-            named=max(_growing.TOKENS_NAMED, view.top_k or 0),
+            named=max(_growing.TOKENS_NAMED, (view.top_k or 0) + 1),
             seeds=seeds,
             settings=view._settings(),
         )
