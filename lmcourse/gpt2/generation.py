@@ -28,7 +28,8 @@ from lmcourse.gpt2.sampling import (
 from lmcourse.gpt2.tokenizer import END_OF_TEXT
 from lmcourse.probability import log_softmax, softmax
 
-Ids = Int[np.ndarray, " length"] | Int[torch.Tensor, " length"] | Sequence[int]
+Ids = Int[np.ndarray, " _"] | Int[torch.Tensor, " _"] | Sequence[int]
+Batch = Int[np.ndarray, "_ _"] | Int[torch.Tensor, "_ _"] | Sequence[str] | Sequence[Ids]
 
 
 class Generation(NamedTuple):
@@ -52,7 +53,7 @@ class Generation(NamedTuple):
 
 def generate(
     model: Any,
-    prompt: str | Ids | Sequence[str] | Sequence[Ids] | Int[np.ndarray, "batch length"],
+    prompt: str | Ids | Batch,
     *,
     tokenizer: Any = None,
     max_new_tokens: int = 50,
@@ -349,7 +350,7 @@ class _Reader:
     def append(self, tokens: Iterable[int]) -> None:
         """Add a token to each text, to be read next."""
         for text, token in zip(self.texts, tokens, strict=True):
-            text.append(int(token))
+            text.append(token)
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep the texts of these rows, in this order; a row may come several times."""
@@ -565,7 +566,7 @@ def _contrastive_search(penalty: float, penalty_alpha: float, *, top_k: int | No
             p = softmax(_penalized(logits, text.ids, penalty))
             candidates = _largest(p, top_k)
             reader.select([0] * len(candidates))
-            reader.append(candidates)
+            reader.append(candidates.tolist())
             next_logits, hidden = reader.read(), _to_numpy(reader.hidden)
             scores = contrastive_scores(
                 p[candidates], hidden[:, -1], hidden[0, :-1], penalty_alpha=penalty_alpha
