@@ -103,7 +103,7 @@ def test_ids_that_everyone_knows(gpt2):
 
 
 def test_all_sizes_share_the_vocabulary(gpt2):
-    assert GPT2Tokenizer.from_pretrained("gpt2-xl").merges == gpt2.merges
+    assert GPT2Tokenizer.from_pretrained("openai-community/gpt2-xl").merges == gpt2.merges
 
 
 # --- against Hugging Face ---

@@ -11,10 +11,11 @@ GPT-2's own merges lie in the folder ``vocabulary``: no network is needed.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ _FOLDERS = {"lmcourse-small": _FOLDER / "small"} | dict.fromkeys(
 
 
 def spell(token: bytes) -> str:
-    """Write a token's bytes as GPT-2's files do, one visible character for each byte.
+    """Return the bytes of ``token`` as GPT-2's files write them, a visible character for each.
 
     A space is ``Ġ``, a line end ``Ċ``: the bytes that have no visible character of their own take
     the characters from U+0100. So ``b" caf\\xc3\\xa9"`` is ``"ĠcafÃ©"``.
@@ -54,7 +55,7 @@ def spell(token: bytes) -> str:
 
 
 def unspell(spelled: str) -> bytes:
-    """Return the bytes that `spell` wrote.
+    """Return the bytes that `spell` wrote as ``spelled``.
 
     Raises:
         ValueError: a character stands for no byte; the message names it and its place.
@@ -134,10 +135,13 @@ class GPT2Tokenizer(BPETokenizer):
                 a folder for `load`.
 
         Raises:
-            OSError: there is no such folder, or its files cannot be read.
-            ValueError: they hold something else; the message says what is wrong.
+            FileNotFoundError: there is no such folder, or it holds no tokenizer.
+            ValueError: its files hold something else; the message says what is wrong.
         """
-        return cls.load(_FOLDERS.get(name_or_path, name_or_path))
+        if isinstance(name_or_path, str):
+            name = name_or_path.removeprefix("openai-community/")
+            return cls.load(_FOLDERS.get(name, name_or_path))
+        return cls.load(name_or_path)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> GPT2Tokenizer:
@@ -150,7 +154,7 @@ class GPT2Tokenizer(BPETokenizer):
             path: the folder.
 
         Raises:
-            OSError: there is no such folder, or its files cannot be read.
+            FileNotFoundError: there is no such folder, or neither of the files is in it.
             ValueError: they hold something else, or number the tokens otherwise than GPT-2 does;
                 the message says what is wrong.
         """
@@ -160,23 +164,23 @@ class GPT2Tokenizer(BPETokenizer):
                 f"{path} is no folder; a tokenizer is read from one, or by the name of a model: "
                 f"{', '.join(_FOLDERS)}"
             )
-        file = folder / "merges.txt"
-        if not file.exists():
-            file = folder / "tokenizer.json"
-        try:
-            if file.name == "merges.txt":
-                tokenizer = cls(_read_merges(file.read_text(encoding="utf-8")))
-                file = folder / "vocab.json"
-                ids = json.loads(file.read_bytes()) if file.exists() else None
-            else:
-                state = json.loads(file.read_bytes())
-                merges, ids = _read_tokenizer_json(state)
-                tokenizer = cls(merges)
-            if ids is not None:
-                tokenizer._check_ids(ids)
-        except (ValueError, TypeError, RecursionError) as error:
-            raise ValueError(f"{file} does not hold a GPT2Tokenizer: {error}") from error
+        merges_file, ids_file = folder / "merges.txt", folder / "vocab.json"
+        if not merges_file.exists():
+            return cls._load_one_file(folder / "tokenizer.json")
+        with _errors_naming(merges_file):
+            tokenizer = cls(_read_merges(merges_file.read_text(encoding="utf-8")))
+        if ids_file.exists():
+            with _errors_naming(ids_file):
+                tokenizer._check_ids(json.loads(ids_file.read_bytes()))
         return tokenizer
+
+    @classmethod
+    def _load_one_file(cls, file: Path) -> GPT2Tokenizer:
+        with _errors_naming(file):
+            merges, ids = _read_tokenizer_json(json.loads(file.read_bytes()))
+            tokenizer = cls(merges)
+            tokenizer._check_ids(ids)
+            return tokenizer
 
     def save(self, path: str | os.PathLike) -> None:
         """Write ``vocab.json`` and ``merges.txt``, as Hugging Face's libraries read them.
@@ -291,6 +295,10 @@ class TokenStream:
 
     The bytes of a character may be spread over several tokens; they are held back until it is
     complete. What `push` and `flush` return, joined, is what ``decode`` gives for all ids at once.
+
+    Args:
+        tokenizer: whose ids they are.
+        skip_special_tokens: leave out ``<|endoftext|>``.
     """
 
     def __init__(self, tokenizer: GPT2Tokenizer, *, skip_special_tokens: bool = False):
@@ -311,6 +319,14 @@ class TokenStream:
     def flush(self) -> str:
         """End the text: return U+FFFD for a character that was begun, and start anew."""
         return self._decoder.decode(b"", final=True)
+
+
+@contextlib.contextmanager
+def _errors_naming(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{file} does not hold a GPT2Tokenizer: {error}") from error
 
 
 def _allows_end_of_text(allowed_special: Any) -> bool:
