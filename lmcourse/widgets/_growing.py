@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,12 @@ from lmcourse.probability import log_softmax, sampling_distribution
 # The distributions of a growing text are held in thousandths of a nat, in Python as in a stored
 # page, so that both draw the same tokens; a probability moves by 0.05 % of itself at most.
 DECIMALS_OF_GROWTH = 3
-# How many of its likeliest tokens a stored context names, and how far apart in nats the others may
-# be that it holds as one group. Their probability is off by less than 0.3 % of itself then, at
-# temperatures from 1 to 3, and not at all at 1.
+# A stored context names so many of its likeliest tokens, and more if a draw made ahead would come
+# out otherwise, but not beyond the second number.
 TOKENS_NAMED = 48
+MOST_NAMED = 600
+# How far apart in nats the other tokens may be that it holds as one group. Their probability is off
+# by less than 0.3 % of itself then, at temperatures from 1 to 3, and not at all at 1.
 WIDTH_OF_GROUP = 0.5
 
 # The tokens appended to the prompt.
@@ -114,43 +116,29 @@ def drawn_token(logits: Float[np.ndarray, " vocab"], u: float, **settings: Any) 
 
 def contexts_ahead(
     read: Callable[[Path], np.ndarray],
+    texts: Sequence[dict[str, Any]],
     *,
     count: int,
     length: int,
     room: int | None,
     named: int,
-    seeds: range,
-    settings: dict[str, Any],
 ) -> dict[Path, dict[str, Any]]:
     """Return what a page holds of ``count`` contexts: where a reader is likeliest to go.
 
-    First come the contexts of the greedy text and of the texts that ``seeds`` draw at ``settings``,
-    each over ``length`` tokens, then all others, the most probable ones first.
+    First come the contexts of the texts, each over ``length`` tokens, then all others, the most
+    probable ones first.
 
     Args:
         read: gives the logits after the prompt and some tokens appended to it.
+        texts: the seed and the settings that each is drawn with.
         count: how many contexts, with that of the prompt alone.
         length: of the texts.
         room: how many tokens can be appended at most; ``None`` is any number.
-        named: how many tokens of each context are named.
-        seeds: of the texts that are drawn.
-        settings: of :func:`lmcourse.probability.sampling_distribution`.
+        named: how many tokens of each context are named at least.
     """
-    length = length if room is None else min(length, room)
-
-    def greedy(logits: np.ndarray, _place: int) -> int:
-        return int(likeliest_first(logits)[0])
-
-    def drawing(seed: int) -> Callable[[np.ndarray, int], int]:
-        return lambda logits, place: drawn_token(logits, uniform(seed, place), **settings)
-
     held: dict[Path, dict[str, Any]] = {}
-    for choose in (greedy, *map(drawing, seeds)):
-        path: Path = ()
-        while len(path) <= length and len(held) < count:
-            logits = read(path)
-            held.setdefault(path, abridged(logits, named))
-            path = (*path, choose(logits, len(path)))
+    for text in texts:
+        _hold_text(held, read, text, count, length if room is None else min(length, room), named)
 
     # Thousandths of a nat are whole numbers: their sums, and so this order, are exact.
     waiting: list[tuple[int, Path]] = [(0, ())]
@@ -160,10 +148,44 @@ def contexts_ahead(
             held[path] = abridged(read(path), named)
         if room is None or len(path) < room:
             node = held[path]
-            for token, more in zip(node["ids"], node["nats"], strict=True):
+            for token, more in list(zip(node["ids"], node["nats"], strict=True))[:named]:
                 if more is not None:
                     heapq.heappush(waiting, (nats + more, (*path, token)))
     return held
+
+
+def _hold_text(
+    held: dict[Path, dict[str, Any]],
+    read: Callable[[Path], np.ndarray],
+    text: dict[str, Any],
+    count: int,
+    length: int,
+    named: int,
+) -> None:
+    """Add the contexts of one text to those held, naming the tokens that its draws need."""
+    settings = {name: value for name, value in text.items() if name != "seed"}
+    path: Path = ()
+    while len(path) <= length and (path in held or len(held) < count):
+        logits = read(path)
+        u = uniform(text["seed"], len(path))
+        token = drawn_token(logits, u, **settings)
+        names = len(held[path]["ids"]) if path in held else named
+        held[path] = abridged(logits, names)
+        while _drawn_from(held[path], u, settings) != token:
+            if names >= MOST_NAMED:
+                return
+            names = min(2 * names, MOST_NAMED)
+            held[path] = abridged(logits, names)
+        path = (*path, token)
+
+
+def _drawn_from(node: dict[str, list], u: float, settings: dict[str, Any]) -> int | None:
+    """Return the token that a page draws from what it holds, ``None`` if it has no name there."""
+    entries = [(nats, 1) for nats in node["nats"]] + node["others"]
+    logits = [-np.inf if nats is None else -nats / 1000 for nats, _ in entries]
+    tokens = np.repeat(logits, [size for _, size in entries])
+    place = drawn_token(tokens, u, **settings)
+    return node["ids"][place] if place < len(node["ids"]) else None
 
 
 def abridged(logits: Float[np.ndarray, " vocab"], named: int) -> dict[str, list]:
@@ -172,8 +194,8 @@ def abridged(logits: Float[np.ndarray, " vocab"], named: int) -> dict[str, list]
     Returns:
         ``ids`` of the ``named`` likeliest tokens, likeliest first; ``nats``, minus the logarithm of
         the probability of each, in thousandths; ``others``, the rest in groups of tokens with about
-        the same probability, pairs of that number and how many tokens they are. The number is
-        ``None`` for tokens that are impossible.
+        the same probability, pairs of that number and how many tokens they are. It has two more
+        decimals, for the sum of all probabilities. ``None`` are tokens that are impossible.
     """
     order = likeliest_first(logits)
     ids, others = order[:named], logits[order[named:]]
@@ -184,7 +206,7 @@ def abridged(logits: Float[np.ndarray, " vocab"], named: int) -> dict[str, list]
         for place in np.unique(places):
             group = possible[places == place]
             mean = group[0] + np.log(np.exp(group - group[0]).mean())
-            groups.append([_thousandths(mean), len(group)])
+            groups.append([round(-1000 * float(mean), 2), len(group)])
     if len(possible) < len(others):
         groups.append([None, len(others) - len(possible)])
     return {

@@ -92,7 +92,8 @@ function cumulativeSum(values) {
 
 /** The stops of the top-k slider: every small number, then ever wider steps; null keeps all. */
 function topKStops(model) {
-  const known = (model.get("contexts")?.[0].ids ?? model.get("tokens")).length;
+  const contexts = model.get("contexts")?.map(({ ids }) => ids.length);
+  const known = contexts ? Math.min(...contexts) : model.get("tokens").length;
   const stops = range(1, 20);
   for (let decade = 10; decade < known; decade *= 10) {
     stops.push(...[2.5, 3, 4, 5, 6, 8, 10, 12, 15, 20].map((step) => step * decade));
@@ -148,14 +149,14 @@ function scaleOf(rows) {
 
 // --- The view's numbers ----------------------------------------------------------------------
 
-function readSettings(model) {
-  return {
-    temperature: model.get("temperature"),
-    topK: model.get("top_k"),
-    topP: model.get("top_p"),
-    minP: model.get("min_p"),
-  };
-}
+const readSettings = (get) => ({
+  temperature: get("temperature"),
+  topK: get("top_k"),
+  topP: get("top_p"),
+  minP: get("min_p"),
+});
+
+const settingsOf = (model) => readSettings((trait) => model.get(trait));
 
 const sumOf = (values) => values.reduce((a, b) => a + b, 0);
 
@@ -544,7 +545,7 @@ function renderFixed(model, el) {
   function update() {
     const context = model.get("context");
     const distribution = ofAllTokens(model.get("logits"), model.get("tokens"));
-    numbers = compute(distribution, readSettings(model), model.get("drawn"));
+    numbers = compute(distribution, settingsOf(model), model.get("drawn"));
     sliders.update();
     heading.replaceChildren("Next token after ", element("q", {}, context));
     heading.hidden = context === "";
@@ -579,6 +580,7 @@ function fromKernel(model) {
     },
     goesOn: () => false,
     ends: false,
+    texts: [],
     note: "",
   };
 }
@@ -604,40 +606,42 @@ function fromPage(model) {
     };
   }
 
-  /** How many tokens the page goes on with from the prompt, if each is drawn in this way. */
-  function lengthOf(settings, seed) {
+  /** How many tokens of a text drawn in this way are there. */
+  function lengthOf(text) {
+    const settings = readSettings((trait) => text[trait]);
     let length = -1;
     for (let place = 0; place !== undefined; length += 1) {
       const numbers = compute(distributionAt(place), settings);
-      const i = drawnEntry(numbers, uniform(seed, length + 1));
-      place = follow(place, numbers.ids[i]);
+      place = follow(place, numbers.ids[drawnEntry(numbers, uniform(text.seed, length + 1))]);
     }
     return length;
   }
 
-  function note() {
-    const { seeds, ...settings } = model.get("held");
-    const greedy = { temperature: 1, topK: 1, topP: null, minP: null };
-    const sentences = [
-      `No model runs in this page: it holds ${plural(contexts.length, "distribution")} computed ` +
-        "ahead, and goes on after the tokens marked ▸.",
-      `The likeliest text (top-k 1) is there for ${plural(lengthOf(greedy, 0), "token")}.`,
-    ];
-    if (seeds.length > 0) {
-      const length = Math.min(...seeds.map((seed) => lengthOf(settings, seed)));
-      const names = seeds.length > 1 ? `seeds ${seeds[0]} to ${seeds.at(-1)}` : `seed ${seeds[0]}`;
-      sentences.push(
-        `With ${names} at ${describeSettings(settings)}, ${plural(length, "token")} can be drawn.`,
-      );
-    }
-    return [...sentences, "With a running kernel every text goes on."].join(" ");
+  function nameOf(text) {
+    const isGreedy = text.top_k === 1;
+    const settings = isGreedy ? "" : `${describeSettings(readSettings((trait) => text[trait]))}, `;
+    const name = isGreedy ? "the likeliest token each time" : `${settings}seed ${text.seed}`;
+    return `${name} (${plural(lengthOf(text), "token")})`;
   }
   return {
     next: () => distributionAt(present()),
     goesOn: (id) => follow(present(), id) !== undefined,
     ends: true,
-    note: note(),
+    texts: model.get("texts").map((text) => [text, nameOf(text)]),
+    note:
+      `No model runs in this page: it holds ${plural(contexts.length, "distribution")} computed ` +
+      "ahead, and goes on after the tokens marked ▸. With a running kernel every text goes on.",
   };
+}
+
+/** A choice among the texts that a page holds; it sets all that they are drawn with. */
+function textChoice(model, texts, onChoose) {
+  const options = texts.map(([, name], i) => [i, name]);
+  const start = (i) => onChoose({ ...texts[i][0], grown: [] });
+  const { node, fill } = selection("Start a text held here:", options, start);
+  const isPresent = ([text]) =>
+    Object.entries(text).every(([trait, value]) => model.get(trait) === value);
+  return { node, update: () => fill(texts.findIndex(isPresent)) };
 }
 
 /** The text so far, each token in a frame of its own. */
@@ -659,8 +663,8 @@ function tokenText() {
 }
 
 const ROUGH =
-  "A filter cuts among tokens that this page does not name but holds in groups of similar " +
-  "probability: the numbers are approximate, to within a few percent of themselves.";
+  " Here a filter cuts among tokens that this page does not name but holds in groups of similar " +
+  "probability: its numbers are right to within a few percent of themselves.";
 
 const LARGEST_SEED = 2 ** 32 - 1;
 
@@ -759,18 +763,18 @@ function renderGrowing(model, el) {
   const restart = button("Restart", () => set({ grown: [] }));
   const seed = seedField((value) => set({ seed: value }));
   const tools = element("div", { class: "lmc-buttons" }, ...appends, undo, restart, seed.node);
+  const choice = textChoice(model, source.texts, set);
   const words = element("p", { class: "lmc-notice" });
   const panel = distributionPanel({
     foot: [sliders.reset],
     onPick: choose,
   });
-  const note = element("p", { class: "lmc-note" }, source.note);
+  const note = element("p", { class: "lmc-note" });
   const status = announcer();
 
   function wordsNow() {
     if (notice !== "") return notice;
     if (isFull()) return "The model's context is full: no more tokens can be appended.";
-    if (numbers?.rough) return ROUGH;
     if (numbers !== null) return "";
     if (!source.ends) return "The kernel is computing the next distribution.";
     const last = visible(textOf(grown().at(-1)));
@@ -786,17 +790,19 @@ function renderGrowing(model, el) {
 
   function update() {
     const distribution = source.next();
-    numbers = distribution && compute(distribution, readSettings(model));
+    numbers = distribution && compute(distribution, settingsOf(model));
     const hasEnded = isFull() || (source.ends && numbers === null);
     if (hasEnded) toDraw = 0;
 
     sliders.update();
+    choice.update();
     seed.fill(model.get("seed"));
     text.fill(model.get("prompt").map(textOf), grown().map(textOf));
     appends.forEach((node) => (node.disabled = hasEnded));
     [undo, restart].forEach((node) => (node.disabled = grown().length === 0));
     words.textContent = wordsNow();
     words.hidden = words.textContent === "";
+    note.textContent = source.note + (numbers?.rough ? ROUGH : "");
     panel.node.hidden = source.ends && numbers === null;
     panel.node.setAttribute("aria-busy", numbers === null);
     if (numbers !== null) {
@@ -821,13 +827,14 @@ function renderGrowing(model, el) {
     text.node,
     element("p", { class: "lmc-legend" }, ...marks),
     tools,
+    choice.node,
     words,
     sliders.node,
     panel.node,
     note,
     status.node,
   );
-  note.hidden = source.note === "";
+  choice.node.hidden = source.texts.length === 0;
   el.replaceChildren(root);
   update();
 

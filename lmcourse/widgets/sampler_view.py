@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -21,6 +21,14 @@ from lmcourse.widgets._widget import Widget, script_and_style, table, texts, vis
 # coarse enough that the last bits in which machines differ do not change the stored page.
 DECIMALS = 6
 ROWS_OF_SUMMARY = 10
+# What a built page without a model lets the reader compare: one filter at a time.
+PRESETS = (
+    {"top_k": 1},
+    {"temperature": 0.5},
+    {"top_k": 40},
+    {"top_p": 0.9},
+    {"min_p": 0.1},
+)
 
 
 def _logits_to_json(logits: np.ndarray, _widget: Any = None) -> list[float | None]:
@@ -127,8 +135,9 @@ class SamplerView(Widget):
         min_p: Real | None = None,
         seed: int = 0,
         contexts: int = 200,
-        length: int = 24,
-        n_seeds: int = 3,
+        length: int = 20,
+        n_seeds: int = 2,
+        presets: Sequence[Mapping[str, Real]] = PRESETS,
     ) -> SamplerView:
         """Return a view of the model's next token, whose text grows token by token.
 
@@ -139,12 +148,12 @@ class SamplerView(Widget):
         and settings give the same text, in Python (:meth:`append`) and in every page.
 
         With a kernel the model computes each next distribution, over the whole vocabulary. The
-        built book has no model. Its page holds ``contexts`` distributions computed ahead: along the
-        greedy text, along the texts that the seeds from ``seed`` on draw at the settings given
-        here, and then those that the model finds most probable. Elsewhere the page says that it
-        goes no further. Of each distribution it names the 48 likeliest tokens (more if ``top_k`` is
+        built book has no model. Its page holds ``contexts`` distributions computed ahead: first
+        those along some drawn texts, which the page lists and starts for the reader, then those
+        that the model finds most probable. Elsewhere the page says that it goes no further. Of each
+        distribution it names the 48 likeliest tokens (more if ``top_k`` or a drawn token takes
         more), and holds the others in groups of similar probability; their probability is off by
-        less than 0.3 % of itself then. The page grows by about 700 bytes a context.
+        less than 0.3 % of itself then. The page grows by about 1.1 KB a context.
 
         Probabilities are rounded to 0.001 nats of their logarithm. Where the stored page is to be
         the same on every machine, give a model in float64: in float32 other processors round
@@ -161,8 +170,11 @@ class SamplerView(Widget):
             temperature, top_k, top_p, min_p, seed: as in :class:`SamplerView`.
             contexts: how many distributions the built page holds, each of which is computed here;
                 1 is the prompt's alone.
-            length: how far the greedy and the drawn texts go in the built page.
-            n_seeds: how many texts are drawn ahead.
+            length: of the texts drawn ahead, in tokens.
+            n_seeds: how many are drawn ahead at the settings given here: with ``seed``,
+                ``seed + 1``, ….
+            presets: settings at which one more text is drawn ahead each, with ``seed``; those not
+                named are off, and the temperature 1.
 
         Returns:
             The view.
@@ -190,22 +202,14 @@ class SamplerView(Widget):
         view._model, view._tokenizer = model, tokenizer
         view.set_trait("prompt", start.tolist())
         view.set_trait("room", room)
-        seeds = range(view.seed, min(view.seed + n_seeds, 2**32))
-        view._held = {
-            "seeds": list(seeds),
-            "temperature": view.temperature,
-            "topK": view.top_k,
-            "topP": view.top_p,
-            "minP": view.min_p,
-        }
+        view._texts = _texts_ahead(view._settings(), view.seed, n_seeds, presets)
         view._ahead = _growing.contexts_ahead(
             view._logits_after,
+            view._texts,
             count=contexts,
             length=length,
             room=room,
             named=max(_growing.TOKENS_NAMED, (view.top_k or 0) + 1),
-            seeds=seeds,
-            settings=view._settings(),
         )
         return view
 
@@ -307,7 +311,7 @@ class SamplerView(Widget):
         spoken.update(self.prompt, self.grown)
         return {
             "contexts": contexts,
-            "held": self._held,
+            "texts": self._texts,
             "tokens": {str(token): self.tokens[token] for token in sorted(spoken)},
             **self._settings(),
             "seed": self.seed,
@@ -386,6 +390,21 @@ class SamplerView(Widget):
     @traitlets.observe("logits", "temperature", "top_k", "top_p", "min_p", "seed")
     def _clear_drawn(self, _change: Any) -> None:
         self.drawn = {}
+
+
+def _texts_ahead(
+    settings: dict[str, Any], seed: int, n_seeds: int, presets: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the settings and the seed of every text that a page holds, none of them twice."""
+    seeds = range(seed, min(seed + n_seeds, 2**32))
+    texts = [{**settings, "seed": seed} for seed in seeds]
+    off = {"temperature": 1.0, "top_k": None, "top_p": None, "min_p": None}
+    for preset in presets:
+        text = {**off, **preset, "seed": seed}
+        if len(text) > len(off) + 1:
+            raise ValueError(f"presets must set {', '.join(off)} alone, got {dict(preset)}")
+        texts += [text] if text not in texts else []
+    return texts
 
 
 def _room(model: Any, length: int) -> int | None:
