@@ -117,7 +117,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Return the options of a command line."""
+    """Return the options of a command line.
+
+    Args:
+        arguments: those of the command line if not given.
+
+    Returns:
+        A namespace with an attribute for each option.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m lmcourse.gpt2.train",
         description=main.__doc__.partition("\n")[0],
@@ -168,7 +175,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def prepare(options: argparse.Namespace) -> Run:
-    """Read texts, tokenizer and model, and go to where the checkpoint is, if there is to be one.
+    """Read texts, tokenizer and model, and with ``--resume`` the checkpoint.
+
+    Args:
+        options: from `parse`.
+
+    Returns:
+        What `train` needs.
 
     Raises:
         ValueError: an option is out of its range or at odds with another.
@@ -230,7 +243,16 @@ def prepare(options: argparse.Namespace) -> Run:
 
 
 def train(run: Run) -> None:
-    """Train in this process, which may be one of many; the first of them writes the files."""
+    """Train in this process, which may be one of many; the first of them writes the files.
+
+    SIGINT and SIGTERM let the update end, write a checkpoint and return.
+
+    Args:
+        run: from `prepare`.
+
+    Raises:
+        FloatingPointError: the loss or the gradient is not finite.
+    """
     steps = training.training_steps(
         run.model,
         run.optimizers,
@@ -243,8 +265,7 @@ def train(run: Run) -> None:
         precision=run.options.precision,
         loss=_loss(run),
     )
-    log = _Log(run) if _rank() == 0 else None
-    with _stop_signals() as stopped:
+    with _stop_signals() as stopped, _log(run) as log:
         for metrics in steps:
             stop = _any_process(stopped)
             if log:
@@ -261,7 +282,7 @@ def train(run: Run) -> None:
 
 
 def save_checkpoint(run: Run, step: int, seconds: float) -> None:
-    """Write the state after update ``step``, and the seconds it took to get there."""
+    """Write the state of ``run`` at update ``step``, after ``seconds`` of training."""
     training.save_checkpoint(
         run.options.out / CHECKPOINT,
         run.model,
@@ -274,7 +295,8 @@ def read_documents(sources: Sequence[str], *, held_out: bool = False) -> list[st
     """Return the texts that ``sources`` name.
 
     Args:
-        sources: names of corpora, whose chapters are a text each, or paths of text files.
+        sources: names of corpora, whose chapters are a text each, or paths of files, in which
+            ``<|endoftext|>`` may divide texts.
         held_out: take the held-out part of a corpus; otherwise train and validation parts.
 
     Returns:
@@ -295,16 +317,17 @@ def read_documents(sources: Sequence[str], *, held_out: bool = False) -> list[st
                 f"data must be files or of {', '.join(map(repr, CORPORA))}, got {source!r}"
             )
         try:
-            documents.append(Path(source).read_text("utf-8"))
+            texts = Path(source).read_text("utf-8").split(END_OF_TEXT)
         except UnicodeDecodeError as error:
             raise ValueError(f"{source} must be a text in UTF-8: {error}") from None
-        if not documents[-1].strip():
+        if not any(texts):
             raise ValueError(f"{source} must not be empty")
+        documents += filter(None, texts)
     return documents
 
 
 def encode(tokenizer: GPT2Tokenizer, documents: Sequence[str]) -> Int[np.ndarray, " tokens"]:
-    """Return the ids of all texts, ``<|endoftext|>`` behind each."""
+    """Return the ids of all ``documents`` by the ``tokenizer``, ``<|endoftext|>`` behind each."""
     end = np.array([tokenizer.eos_token_id])
     return np.concatenate([part for text in documents for part in (tokenizer.encode(text), end)])
 
@@ -353,6 +376,12 @@ class _Log:
         if bits is not None or _is_due(metrics.step, options.log_every, run.max_steps):
             self._print(metrics, bits)
 
+    def close(self) -> None:
+        """Close the files."""
+        self.file.close()
+        if self.tensorboard:
+            self.tensorboard.close()
+
     def _print(self, metrics: training.Metrics, bits: float | None) -> None:
         step, last = metrics.step, self.run.max_steps
         seconds_per_step = (time.perf_counter() - self.start) / (step - self.run.step)
@@ -365,6 +394,16 @@ class _Log:
         if bits is not None:
             line += f"  held out {metrics.held_out_loss:.4f}, {bits:.4f} bits per byte"
         print(line, flush=True)
+
+
+@contextlib.contextmanager
+def _log(run: Run) -> Iterator[_Log | None]:
+    """Open the log in the first process; the others have none."""
+    if _rank() > 0:
+        yield None
+        return
+    with contextlib.closing(_Log(run)) as log:
+        yield log
 
 
 def _tensorboard(run: Run) -> Any:
@@ -464,7 +503,10 @@ def _loss(run: Run) -> torch.nn.Module:
     loss = training.NextTokenLoss(run.model)
     if _world_size() > 1:
         loss = DistributedDataParallel(loss)
-    return torch.compile(loss) if run.options.compile else loss
+    if not run.options.compile:
+        return loss
+    # On a CPU torch draws dropout's noise faster than the loops that torch.compile makes for it.
+    return torch.compile(loss, options={"fallback_random": run.options.device == "cpu"})
 
 
 @contextlib.contextmanager

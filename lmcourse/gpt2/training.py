@@ -1,8 +1,10 @@
 """Training a GPT-2 on a text: batches, schedule, accumulation, clipping, checkpoints.
 
->>> model = GPT2(GPT2Config(vocab_size=4096, n_positions=128, n_embd=96, n_layer=3, n_head=3))
->>> history = fit(model, ids, max_steps=200, batch_size=16, learning_rate=1e-3)
->>> [step.train_loss for step in history]
+>>> from lmcourse.gpt2 import GPT2, GPT2Config
+>>> model = GPT2(GPT2Config(vocab_size=256, n_positions=16, n_embd=16, n_layer=1, n_head=2))
+>>> history = fit(model, list(b"the cat sat on the mat. " * 20), max_steps=20, batch_size=4)
+>>> history[-1].train_loss < history[0].train_loss
+True
 
 `fit` is the short way, in one process. `python -m lmcourse.gpt2.train` runs the same functions with
 checkpoints and over many machines.
@@ -22,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.distributed as dist
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
@@ -66,7 +68,7 @@ def learning_rate(
     """Return the learning rate of an update: linear warmup, then half a cosine down to the floor.
 
     Args:
-        step: number of the update. Updates are counted from 1; at 0 the rate is 0.
+        step: number of the update, counted from 1.
         peak: the rate of update ``warmup_steps``.
         warmup_steps: updates over which the rate grows in proportion to ``step``.
         max_steps: the update at which the cosine ends; the rate stays there afterwards.
@@ -80,7 +82,7 @@ def learning_rate(
         ValueError: a count is negative, ``warmup_steps`` is above ``max_steps``, ``peak`` is not
             above 0, or ``floor`` not in [0, 1].
 
-    Equation: eq-gpt2-schedule.
+    Equation: eq-gpt2-schedule
     """
     _arguments.integer("step", step, at_least=0)
     _arguments.number("peak", peak, above=0)
@@ -98,7 +100,13 @@ def learning_rate(
 def schedule(
     peak: float, *, warmup_steps: int, max_steps: int, floor: float = 0.1
 ) -> Callable[[int], float]:
-    """Return `learning_rate` as a function of the step alone, its other arguments as given.
+    """Return `learning_rate` as a function of the step alone.
+
+    Args:
+        peak, warmup_steps, max_steps, floor: as in `learning_rate`.
+
+    Returns:
+        A function that maps ``step`` to the learning rate.
 
     Raises:
         TypeError: as `learning_rate`.
@@ -157,8 +165,7 @@ class Batches:
             raise ValueError(
                 f"batch_size must be a multiple of the {n_processes} processes, got {batch_size}"
             )
-        share = batch_size // n_processes
-        self._rows = np.arange(rank * share, (rank + 1) * share)
+        self._share = batch_size // n_processes
         self._starts = functools.lru_cache(maxsize=2)(self._shuffled_starts)
 
     @property
@@ -168,10 +175,9 @@ class Batches:
 
     def __getitem__(self, step: int) -> Int[np.ndarray, "rows length_plus_1"]:
         """Return this process's rows of batch ``step``, counted from 0."""
-        epochs, places = np.divmod(step * self.batch_size + self._rows, self.windows_per_epoch)
-        starts = np.array(
-            [self._starts(epoch)[place] for epoch, place in zip(epochs, places, strict=True)]
-        )
+        first = step * self.batch_size + self.rank * self._share
+        places = (divmod(first + row, self.windows_per_epoch) for row in range(self._share))
+        starts = np.array([self._starts(epoch)[place] for epoch, place in places])
         return self.ids[(starts[:, None] + np.arange(self.length + 1)) % len(self.ids)]
 
     def _shuffled_starts(self, epoch: int) -> Int[np.ndarray, " windows"]:
@@ -181,7 +187,7 @@ class Batches:
 
 
 def window_length(model: nn.Module, length: int | None) -> int:
-    """Return ``length``, or as many tokens as the model reads if it is None.
+    """Return ``length``, or as many tokens as ``model`` reads if it is None.
 
     Raises:
         TypeError: it is not an integer.
@@ -273,10 +279,9 @@ class NextTokenLoss(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Return the mean cross-entropy of ids (batch, length + 1), in nats per token."""
-        logits = self.model(ids[:, :-1])  # (batch, length, vocab_size)
-        return nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
+    def forward(self, ids: Int[torch.Tensor, "rows length_plus_1"]) -> Float[torch.Tensor, ""]:
+        """Return the mean cross-entropy of the windows ``ids``, in nats per token."""
+        return self.model.loss(ids)
 
 
 def train_step(
@@ -288,7 +293,7 @@ def train_step(
     accumulate: int = 1,
     clip: float = 1.0,
     precision: str = "float32",
-    loss: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    loss: nn.Module | None = None,
 ) -> tuple[float, float]:
     """Update the model once.
 
@@ -313,7 +318,7 @@ def train_step(
         ValueError: ``accumulate`` does not divide the rows.
         FloatingPointError: the loss or the gradient is not finite; the model is then unchanged.
 
-    Equation: eq-gpt2-accumulation.
+    Equation: eq-gpt2-accumulation
     """
     if len(batch) % _arguments.integer("accumulate", accumulate, at_least=1):
         raise ValueError(
@@ -323,7 +328,7 @@ def train_step(
     loss = NextTokenLoss(model) if loss is None else loss
     model.train()
     device = next(model.parameters()).device
-    total = torch.zeros((), device=device)
+    total = 0.0
     parts = torch.from_numpy(batch).to(device).chunk(accumulate)
     for i, part in enumerate(parts):
         last = i == accumulate - 1
@@ -331,7 +336,7 @@ def train_step(
             with _autocast(device, precision):
                 part_loss = loss(part) / accumulate
             part_loss.backward()
-        total += part_loss.detach()
+        total = total + part_loss.detach()
     norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
     value = _mean_over_processes(total)
     if not (math.isfinite(value) and math.isfinite(norm)):
