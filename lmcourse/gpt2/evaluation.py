@@ -263,7 +263,7 @@ def _nats(
     losses = F.cross_entropy(logits, targets, reduction="none").double()
     if losses.isnan().any():
         raise ValueError("model must give logits that are numbers, got NaN")
-    return losses.clamp(min=0).cpu().numpy()  # rounding may leave certainty just below 0
+    return losses.cpu().numpy()
 
 
 def _tokens(tokens: Any, *, at_least: int) -> list[Hashable]:
