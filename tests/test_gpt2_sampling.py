@@ -209,6 +209,10 @@ def test_draw_never_takes_what_is_ruled_out():
     assert draw(p, np.nextafter(1, 0)) == 3
 
 
+def test_draw_finds_a_token_where_rounding_leaves_the_sum_below_1():
+    assert draw(np.array([0.5, 0.49998], np.float32), np.nextafter(1, 0)) == 1
+
+
 def test_beam_score():
     assert beam_score(-6.0, 3, length_penalty=0.0) == -6.0
     assert beam_score(-6.0, 3) == -2.0

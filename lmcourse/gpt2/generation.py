@@ -86,19 +86,20 @@ def generate(
     - *contrastive* search (``penalty_alpha`` with ``top_k``) takes, among the ``top_k`` likeliest
       tokens, the one with the best `lmcourse.gpt2.sampling.contrastive_scores`.
 
-    ``repetition_penalty`` goes with all of them. The tokens are those of Hugging Face's
-    ``generate`` with the same weights and the same random numbers.
+    ``repetition_penalty`` goes with all of them. Given the same weights, and for sampling the same
+    uniform numbers, the first three write what Hugging Face's ``generate`` writes.
 
-    Several prompts are padded to the left and read side by side, and each ends on its own. Whatever
-    else is in the batch, a text comes out the same: row ``i`` draws its random numbers from child
-    ``i`` of ``numpy.random.SeedSequence(seed)``.
+    Several prompts are padded to the left and read side by side, and each ends on its own; beam and
+    contrastive search, which read several continuations of a text side by side, take one prompt
+    after another. Whatever else is in the batch, a text comes out the same: row ``i`` draws its
+    random numbers from child ``i`` of ``numpy.random.SeedSequence(seed)``.
 
     Equations: eq-gpt2-beam, eq-gpt2-contrastive
 
     Sources: Su et al. (2022), contrastive search; the others as in `lmcourse.gpt2.sampling`.
 
     Args:
-        model: a `GPT2`, or a decoder of `lmcourse.gpt2.decoder`.
+        model: a `GPT2`, or a `Decoder` of one, which takes one prompt and the first two methods.
         prompt: a text, which needs a ``tokenizer``, or token ids; or a list of either. In a text
             ``<|endoftext|>`` is the one special token.
         tokenizer: a `GPT2Tokenizer`. Its end token ends a text.
@@ -327,19 +328,17 @@ class _Reader:
         self.room = texts[0].endings.max_new_tokens
         self.use_cache, self.keep_hidden = use_cache, keep_hidden
         self.cache = None
-        self.begins: list[int] = []  # where each text's window begins
-        self.padding: list[int] = []  # how many columns stand to the left of it
+        self.padding: list[int] = []  # how many columns stand to the left of each text
         self.hidden: torch.Tensor | None = None  # (texts, window, n_embd), if kept
 
     def read(self) -> Float[np.ndarray, "texts vocab"]:
         """Return the scores of each text's next token; at most one has come since the last call."""
         n_positions = self.model.config.n_positions
-        begins = [window_begin(len(text), n_positions) for text in self.texts]
-        if self.cache is not None and begins == self.begins and self.cache.length < n_positions:
+        if self.cache is not None and self.cache.length < n_positions:  # no window has moved
             return self._forward([text[-1:] for text in self.texts], self.cache.length + 1)
-        windows = [text[begin:] for text, begin in zip(self.texts, begins, strict=True)]
+        windows = [text[window_begin(len(text), n_positions) :] for text in self.texts]
         width = max(map(len, windows))
-        self.begins, self.padding = begins, [width - len(window) for window in windows]
+        self.padding = [width - len(window) for window in windows]
         self.hidden = None
         if self.use_cache:
             room = min(n_positions, width + self.room)
@@ -357,7 +356,6 @@ class _Reader:
         if list(rows) == list(range(len(self.texts))):
             return
         self.texts = [list(self.texts[row]) for row in rows]
-        self.begins = [self.begins[row] for row in rows]
         self.padding = [self.padding[row] for row in rows]
         if self.cache is not None:
             self.cache.select(rows)
@@ -612,9 +610,9 @@ def _pieces(text: _Text, steps: Iterator[int]) -> Iterator[str] | Iterator[int]:
     for _ in steps:
         if text.tokenizer is None:
             yield text.ids[-1]
-        elif text.n_certain > n_given:
-            yield text.written[n_given : text.n_certain]
-            n_given = text.n_certain
+        elif (n_certain := text.n_certain) > n_given:
+            yield text.written[n_given:n_certain]
+            n_given = n_certain
 
 
 def _texts(

@@ -90,7 +90,7 @@ def filter_typical(
         return logits.copy()
     p = np.exp(log_p)
     distance = np.abs(-log_p - entropy(p)[..., None])  # of each token's surprise from the entropy
-    nearest_first = np.argsort(distance, axis=-1, kind="stable")
+    nearest_first = np.argsort(distance, axis=-1)
     mass = np.cumsum(np.take_along_axis(p, nearest_first, axis=-1), axis=-1)
     n_before = np.sum(mass < typical_p - CUT_TOLERANCE, axis=-1, keepdims=True)
     last = np.take_along_axis(nearest_first, np.minimum(n_before, p.shape[-1] - 1), axis=-1)
