@@ -413,5 +413,5 @@ def test_a_cached_copy_needs_no_network(offline, folder, repository):
 @pytest.mark.wrong_input
 def test_without_huggingface_hub_the_error_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ModuleNotFoundError, match=r"gpt2 .* pip install huggingface_hub"):
+    with pytest.raises(ModuleNotFoundError, match=r'gpt2 .* pip install "lmcourse\[hub\]"'):
         from_pretrained("gpt2")

@@ -167,7 +167,7 @@ def _download(name: str, revision: str) -> Path:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"{name} is downloaded with huggingface_hub, which is not installed: "
-            "pip install huggingface_hub"
+            'pip install "lmcourse[hub]"'
         ) from error
     repository = _cached_repository(name, revision) or f"openai-community/{name}"
     for file in (CONFIG_FILE, WEIGHTS_FILE):
