@@ -116,6 +116,8 @@ def test_what_a_module_imports_is_declared(path):
         declared += EXTRAS["fast"]
     if path.stem.startswith("triton_"):
         declared += EXTRAS["gpu"]
+    if path.stem == "pretrained":
+        declared += EXTRAS["hub"]
     imported = third_party_imports(path.read_text(encoding="utf-8"))
     needed = {canonicalize_name(COMES_WITH.get(name, name)) for name in imported}
     assert needed <= names_of(declared), "missing from pyproject.toml"
