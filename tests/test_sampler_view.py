@@ -14,10 +14,12 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from lmcourse import gpt2
 from lmcourse.probability import entropy, sampling_distribution, softmax
 from lmcourse.widgets import SamplerView, _growing
+from lmcourse.widgets._widget import visible
 from tests.chromium import OfflinePage, accessibility_violations
 from tests.sampler_views import (
     HOSTILE,
     Words,
+    flat_model,
     growing_view,
     hostile_view,
     large_view,
@@ -152,10 +154,10 @@ def rounded_logits(path: list[int]) -> np.ndarray:
     return np.round(logits - np.logaddexp.reduce(logits), 3)
 
 
-def drawn_text(count: int, *, seed: int = 0, **settings) -> list[int]:
-    """The tokens that a seed draws, one by one, each from the likeliest down."""
-    path: list[int] = []
-    for place in range(count):
+def drawn_text(count: int, *, seed: int = 0, start=(), **settings) -> list[int]:
+    """A text of `count` tokens that a seed draws, one by one, each from the likeliest down."""
+    path = [*start]
+    for place in range(len(path), count):
         p = sampling_distribution(rounded_logits(path), **settings)
         order = sorted(range(len(p)), key=lambda i: (-p[i], i))
         target, passed = mulberry32(seed, place), 0.0
@@ -357,7 +359,7 @@ def test_a_wrong_text_changes_nothing(make, value, message):
 def test_summary_of_a_growing_text():
     summary = growing_view(length=5, n_seeds=0, contexts=6)._html().partition("</script>")[2]
     assert "Next token after “ w20 \n”: 297 of 300 tokens kept" in summary
-    text = "".join(f"␣w{i}" if i >= len(HOSTILE) else "?" for i in drawn_text(6, top_k=1))
+    text = "".join(visible(Words.texts[i]) for i in drawn_text(6, top_k=1))
     assert summary.endswith(
         f"<p>Taking the likeliest token each time, the text goes on: {text}</p></div>"
     )
@@ -490,7 +492,16 @@ def test_groups_in_the_module_stay_close_to_the_whole_vocabulary(browser):
 @pytest.fixture(scope="module")
 def book(tmp_path_factory) -> Path:
     unusual = [large_view(**settings) for settings in UNUSUAL_SETTINGS]
-    pages = {"hostile": [hostile_view(), large_view(seed=3)], "unusual": unusual}
+    texts = [
+        growing_view(top_p=0.9, seed=5, contexts=120, length=12),
+        growing_view("0 1 2 3 4 5 6 7 8 9 10 11", contexts=30, length=4),
+        SamplerView.from_model(flat_model, Words(), "20", contexts=1, n_seeds=0),
+    ]
+    pages = {
+        "hostile": [hostile_view(), large_view(seed=3)],
+        "unusual": unusual,
+        "growing": texts,
+    }
     return build_book(tmp_path_factory.mktemp("book"), pages)
 
 
@@ -508,7 +519,7 @@ class View(WidgetInPage):
         """The saved CSV's columns, sorted by token id."""
         rows = sorted(self.saved_rows(), key=lambda row: int(row["id"]))
         columns = {name: [row[name] for row in rows] for name in rows[0]}
-        numbers = ("logit", "model_probability", "sampling_probability", "drawn")
+        numbers = columns.keys() & {"logit", "model_probability", "sampling_probability", "drawn"}
         return columns | {name: np.array(columns[name], dtype=float) for name in numbers}
 
     def check_numbers(self) -> None:
@@ -525,6 +536,11 @@ class View(WidgetInPage):
         bits = entropy(sampling) / np.log(2)
         assert stats[0] == f"{kept} of {len(sampling)}"
         assert stats[1] == f"{bits:.2f} bits {entropy(sampling):.2f} nats"
+
+    def check_spoken(self, words: str) -> None:
+        """Wait until screen readers hear something with these words."""
+        said = self.root.get_by_role("status").filter(has_text=words)
+        said.wait_for(state="attached")
 
 
 @pytest.mark.browser
@@ -707,8 +723,224 @@ def test_fits_a_phone(browser, book):
         assert accessibility_violations(page) == []
 
 
+# --- A text that grows, in the built page ------------------------------------------------------
+
+
+NAMES = [visible(text) for text in Words.texts]
+
+
+class Growing(View):
+    """A view whose text grows."""
+
+    def appended(self) -> list[int]:
+        """The token ids that the page has appended to the prompt."""
+        shown = self.root.locator(".lmc-grown").all_text_contents()
+        return [NAMES.index(name) for name in shown]
+
+    def pick(self, row: int):
+        return self.root.locator("tbody th button").nth(row)
+
+    def notice(self) -> str:
+        return self.root.locator(".lmc-notice").text_content()
+
+
+@pytest.mark.browser
+def test_the_page_draws_the_text_that_python_draws(browser, book):
+    with opened(browser, book / "growing.html") as page:
+        view = Growing(page)
+        view.press("Append a token")
+        assert view.appended() == drawn_text(1, top_p=0.9, seed=5)
+        view.press("Append 10")
+        assert view.appended() == drawn_text(11, top_p=0.9, seed=5)
+        view.press("Undo")
+        view.press("Undo")
+        view.press("Append a token")
+        assert view.appended() == drawn_text(10, top_p=0.9, seed=5)
+        view.check_spoken("Appended")
+        held = view.root.get_by_label("Start a text held here")
+        texts = [
+            {"top_p": 0.9, "seed": 5},
+            {"top_p": 0.9, "seed": 6},
+            {"top_k": 1, "seed": 5},
+            {"temperature": 0.5, "seed": 5},
+            {"top_k": 40, "seed": 5},
+            {"min_p": 0.1, "seed": 5},
+        ]
+        assert held.locator("option").count() == len(texts)
+        for i, text in enumerate(texts):
+            held.select_option(index=i)
+            assert view.appended() == []
+            unset = {"temperature": 1.0, "top_k": None, "top_p": None, "min_p": None}
+            assert view.settings() | {"seed": text["seed"]} == unset | text
+            view.press("Append 10")
+            view.press("Append a token")
+            view.press("Append a token")
+            assert view.appended() == drawn_text(12, **text)
+            assert "(12 tokens)" in held.locator("option").nth(i).text_content()
+        view.press("Restart")
+        assert view.appended() == []
+        view.root.get_by_label("Seed").fill("6")
+        view.root.get_by_label("Seed").press("Enter")
+        view.press("Append 10")
+        assert view.appended() == drawn_text(10, min_p=0.1, seed=6)[: len(view.appended())]
+        assert len(view.appended()) > 0
+
+
+@pytest.mark.browser
+def test_the_table_is_that_of_the_text_so_far(browser, book):
+    held = held_contexts(growing_view(top_p=0.9, seed=5, contexts=120, length=12))
+    with opened(browser, book / "growing.html") as page:
+        view = Growing(page)
+        for length in (0, 1, 4):
+            path = drawn_text(length, top_p=0.9, seed=5)
+            while len(view.appended()) < length:
+                view.press("Append a token")
+            logits = rounded_logits(path)
+            rows = view.saved_rows()
+            named = [row for row in rows if row["id"]]
+            ids = [int(row["id"]) for row in named]
+            assert ids == held[tuple(path)]["ids"]
+            assert [row["token"] for row in named] == [Words.texts[i] for i in ids]
+            p, after = softmax(logits), sampling_distribution(logits, top_p=0.9)
+            for name, expected in (("model_probability", p), ("sampling_probability", after)):
+                computed = [float(row[name]) for row in named]
+                np.testing.assert_allclose(computed, expected[ids], rtol=0, atol=1e-5)
+                total = sum(float(row[name]) for row in rows)
+                assert total == pytest.approx(1)
+            marked = view.root.locator("tbody tr", has=page.locator(".lmc-goes-on"))
+            marks = [row.locator("button").text_content() for row in marked.all()]
+            going_on = [i for i in ids[:20] if (*path, i) in held]
+            assert marks == [f"{NAMES[i]}▸, goes on" for i in going_on]
+            assert len(marks) > 0
+
+
+@pytest.mark.browser
+def test_a_page_says_where_it_goes_no_further(browser, book):
+    held = held_contexts(growing_view(top_p=0.9, seed=5, contexts=120, length=12))
+    with opened(browser, book / "growing.html") as page:
+        view = Growing(page)
+        row = next(i for i, token in enumerate(held[()]["ids"]) if (token,) not in held)
+        token = held[()]["ids"][row]
+        for _ in range(row // 20):
+            view.press("Show 20 more")
+        view.pick(row).focus()
+        page.keyboard.press("Enter")
+        assert view.appended() == [token]
+        assert view.notice() == (
+            f"This page goes no further: it holds no distribution after {NAMES[token]} here."
+        )
+        assert view.root.locator("table").is_hidden()
+        assert view.root.get_by_role("button", name="Append a token").is_disabled()
+        assert page.evaluate("document.activeElement.textContent") == "Undo"
+        view.check_spoken(f"Appended {NAMES[token]}. This page goes no further")
+        assert accessibility_violations(page) == []
+        page.keyboard.press("Enter")
+        assert view.appended() == []
+        assert view.root.locator("table").is_visible()
+        assert page.evaluate("document.activeElement.textContent") == "Append a token"
+
+        # A token that goes on is taken the same way, and keeps the focus in its row.
+        row = next(i for i, token in enumerate(held[()]["ids"]) if (token,) in held)
+        view.pick(row).click()
+        assert view.appended() == [held[()]["ids"][row]]
+        assert view.pick(row).evaluate("button => button === document.activeElement")
+
+
+@pytest.mark.browser
+def test_a_draw_of_a_token_without_a_name_is_said(browser, book):
+    """Of 300 tokens about as likely, the page names 48, and the first draw's u is beyond them."""
+    assert mulberry32(0, 0) > 0.25
+    with opened(browser, book / "growing.html") as page:
+        view = Growing(page, 2)
+        view.press("Append 10")
+        assert view.appended() == []
+        assert view.notice().startswith("The draw fell on one of 252 unlikely tokens, which this")
+        view.slide("Top-p", 10)
+        assert view.root.locator(".lmc-notice").is_hidden()
+        about = view.root.locator(".lmc-strip .lmc-value").first.text_content()
+        assert about.startswith("≈ ")
+        assert "Here a filter cuts among tokens" in view.root.locator(".lmc-note").text_content()
+        view.slide("Top-p", 24)
+        assert view.settings()["top_p"] is None
+        assert not view.root.locator(".lmc-strip .lmc-value").first.text_content().startswith("≈")
+        view.slide("Top-k", 0)
+        view.press("Append a token")
+        assert len(view.appended()) == 1
+
+
+@pytest.mark.browser
+def test_a_growing_text_stays_text(browser, book):
+    with opened(browser, book / "growing.html") as page:
+        view = Growing(page, 1)
+        assert page.evaluate("typeof hacked") == "undefined"
+        assert view.root.locator("img, svg, script, b, mjx-container").count() == 0
+        pieces = view.root.locator(".lmc-prompt").all_text_contents()
+        assert pieces[:6] == [token.replace(" ", "␣") for token in HOSTILE[:6]]
+        assert pieces[6:] == ["∅", "␣", "⏎", "⇥", "U+202Edesrever", "U+200B"]
+        group = view.root.get_by_role("group", name="Text so far")
+        spoken = group.locator(".lmc-spoken").text_content()
+        assert spoken == "".join(HOSTILE[:12])
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_growing_text_is_accessible(browser, book, scheme):
+    with opened(browser, book / "growing.html", color_scheme=scheme) as page:
+        Growing(page).press("Append 10")
+        assert accessibility_violations(page) == []
+
+
+@pytest.mark.browser
+def test_a_growing_text_fits_a_phone(browser, book):
+    with opened(browser, book / "growing.html", **PHONE) as page:
+        view = Growing(page)
+        view.press("Append 10")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        overflowing = view.root.evaluate(
+            "root => [...root.querySelectorAll('button, input, select, .lmc-track, .lmc-piece')]"
+            ".filter(e => e.getBoundingClientRect().right > root.getBoundingClientRect().right)"
+            ".length"
+        )
+        assert overflowing == 0
+
+
+@pytest.mark.browser
+def test_whatever_a_reader_does_the_text_is_one_of_those_held(browser, book):
+    held = held_contexts(growing_view(top_p=0.9, seed=5, contexts=120, length=12))
+    rng = np.random.default_rng(8)
+    with opened(browser, book / "growing.html") as page:
+        view = Growing(page)
+        for _ in range(150):
+            match rng.integers(6):
+                case 0:
+                    label = rng.choice(["Temperature", "Top-k", "Top-p", "Min-p"])
+                    highest = int(view.slider(label).get_attribute("max"))
+                    view.slide(label, rng.integers(0, highest, endpoint=True))
+                case 1 if view.root.locator("table").is_visible():
+                    view.pick(int(rng.integers(8))).click()
+                case 2:
+                    view.root.get_by_label("Seed").fill(str(rng.integers(2**32)))
+                    view.root.get_by_label("Seed").press("Tab")
+                case 3:
+                    view.root.locator("select").select_option(index=int(rng.integers(6)))
+                case _:
+                    names = ["Append a token", "Append a token", "Append 10", "Undo", "Restart"]
+                    button = view.root.get_by_role("button", name=rng.choice(names), exact=True)
+                    if button.is_enabled():
+                        button.click()
+            path = tuple(view.appended())
+            goes_on = path in held
+            assert view.root.locator("table").is_visible() == goes_on
+            assert path[:-1] in held
+            assert "NaN" not in view.root.text_content()
+
+
 @pytest.mark.browser
 def test_readable_without_javascript(browser, book):
+    with opened(browser, book / "growing.html", java_script_enabled=False) as page:
+        output = page.locator(".lmcourse-widget").first
+        assert "Next token after “ w20" in output.text_content()
+        assert "Taking the likeliest token each time, the text goes on: " in output.text_content()
     with opened(browser, book / "hostile.html", java_script_enabled=False) as page:
         output = page.locator(".lmcourse-widget").first
         assert output.locator("tbody tr").count() == 10
@@ -724,6 +956,10 @@ LAB_CELLS = (
     "state = {name: getattr(view, name) for name in ('temperature', 'top_k', 'top_p', 'min_p')}\n"
     "print(json.dumps(state | {'p': view.probabilities.tolist(), 'counts': view.counts.tolist()}))",
     "view.temperature, view.min_p = 2.5, 0.2",
+    "from tests.sampler_views import growing_view\n\n"
+    "text = growing_view(top_p=0.9, seed=5, contexts=2)\ntext",
+    "print(json.dumps(text.grown))",
+    "text.temperature, text.grown = 0.7, [20, 30]",
 )
 
 
@@ -763,3 +999,45 @@ def test_live_in_jupyterlab(browser, lab):
         notebook_.go_dark()
         assert accessibility_violations(offline.page, ".lmc-sampler") == []
         assert offline.refused == []
+
+
+@pytest.mark.browser
+def test_a_text_grows_live_in_jupyterlab(browser, lab):
+    with OfflinePage(browser, viewport={"width": 1280, "height": 3600}) as offline:
+        notebook_ = Lab(offline.page, lab, View)
+        view = Growing(offline.page, 1)
+
+        def wait_for(count: int) -> list[int]:
+            view.root.locator(".lmc-grown").nth(count - 1).wait_for()
+            view.root.locator(".lmc-panel[aria-busy=false]").wait_for()
+            assert view.root.locator(".lmc-grown").count() == count
+            return view.appended()
+
+        # The last cell set the temperature and a text: the page follows the kernel.
+        drawn = {"temperature": 0.7, "top_p": 0.9, "seed": 5, "start": [20, 30]}
+        view.root.locator(".lmc-setting", has_text="0.7").wait_for()
+        assert wait_for(2) == [20, 30]
+        view.press("Append a token")
+        assert wait_for(3) == drawn_text(3, **drawn)
+        view.press("Append 10")
+        assert wait_for(13) == drawn_text(13, **drawn)
+        logits = rounded_logits(view.appended())
+        expected = sampling_distribution(logits, temperature=0.7, top_p=0.9)
+        np.testing.assert_allclose(view.table()["sampling_probability"], expected, atol=1e-6)
+
+        least = int(np.argsort(-logits, kind="stable")[19])
+        view.pick(19).click()
+        assert wait_for(14)[-1] == least
+        view.press("Undo")
+        wait_for(13)
+        view.slide("Temperature", 18)
+        view.press("Append a token")
+        path = wait_for(14)
+        assert path == drawn_text(14, temperature=1.0, top_p=0.9, seed=5, start=path[:13])
+        notebook_.run(4)
+        printed = offline.page.locator(".jp-CodeCell").nth(4).locator(".jp-OutputArea-output pre")
+        assert json.loads(printed.last.text_content()) == path
+        assert view.root.locator(".lmc-goes-on, .lmc-note:visible, select:visible").count() == 0
+        assert accessibility_violations(offline.page, ".lmc-sampler") == []
+        assert offline.refused == []
+        assert offline.errors == []
