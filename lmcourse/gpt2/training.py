@@ -399,7 +399,7 @@ def evaluate(
     ids: Int[np.ndarray, " tokens"] | Sequence[int],
     *,
     length: int | None = None,
-    batch_size: int = 16,
+    batch_size: int = 4,
     precision: str = "float32",
 ) -> float:
     """Return the mean loss over a text, cut into windows side by side.
