@@ -495,7 +495,7 @@ def book(tmp_path_factory) -> Path:
     texts = [
         growing_view(top_p=0.9, seed=5, contexts=120, length=12),
         growing_view("0 1 2 3 4 5 6 7 8 9 10 11", contexts=30, length=4),
-        SamplerView.from_model(flat_model, Words(), "20", contexts=1, n_seeds=0),
+        SamplerView.from_model(flat_model, Words(), "20", contexts=1, n_seeds=0, presets=()),
     ]
     pages = {
         "hostile": [hostile_view(), large_view(seed=3)],
