@@ -99,24 +99,26 @@ def _attend(qkv, key, value, position, scores, out):
     scale = ONE / math.sqrt(np.float32(head_dim))
     for head in prange(n_head):
         begin = head * head_dim
-        query, mixed = qkv[begin : begin + head_dim], out[begin : begin + head_dim]
-        key[head, position] = qkv[n_embd + begin : n_embd + begin + head_dim]
-        value[head, position] = qkv[2 * n_embd + begin : 2 * n_embd + begin + head_dim]
-        weights = scores[head]
+        for i in range(head_dim):
+            key[head, position, i] = qkv[n_embd + begin + i]
+            value[head, position, i] = qkv[2 * n_embd + begin + i]
+            out[begin + i] = 0
         for t in range(position + 1):
             score = np.float32(0)
             for i in range(head_dim):
-                score += query[i] * key[head, t, i]
-            weights[t] = score * scale
-        top = weights[: position + 1].max()
+                score += qkv[begin + i] * key[head, t, i]
+            scores[head, t] = score * scale
+        top = scores[head, 0]
+        for t in range(1, position + 1):
+            top = max(top, scores[head, t])
         total = np.float32(0)
-        mixed[:] = 0
         for t in range(position + 1):
-            weight = math.exp(weights[t] - top)
+            weight = math.exp(scores[head, t] - top)
             total += weight
             for i in range(head_dim):
-                mixed[i] += weight * value[head, t, i]
-        mixed /= total
+                out[begin + i] += weight * value[head, t, i]
+        for i in range(head_dim):
+            out[begin + i] /= total
 
 
 def _number(stored):
