@@ -2,7 +2,7 @@
 
 >>> model = from_pretrained("lmcourse-small")
 >>> tokenizer = GPT2Tokenizer.from_pretrained("lmcourse-small")
->>> print(generate(model, "It is a truth", tokenizer=tokenizer, top_p=0.9, seed=0).text)
+>>> text = generate(model, "It is a truth", tokenizer=tokenizer, top_p=0.9, seed=0).text
 """
 
 from lmcourse.gpt2.config import GPT2Config

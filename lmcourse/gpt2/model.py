@@ -167,6 +167,9 @@ class Attention(nn.Module):
             cache: keys and values of the positions before; those of ``x`` are appended.
             layer: where this layer's keys and values are in ``cache``.
             bias: 0, or -inf where a key is padding.
+
+        Returns:
+            What the heads found, side by side, after the projection ``c_proj``.
         """
         query, key, value = self.heads(x)
         if cache is not None:
@@ -179,7 +182,7 @@ class Attention(nn.Module):
     def heads(
         self, x: Float[torch.Tensor, "batch length n_embd"]
     ) -> tuple[Float[torch.Tensor, "batch n_head length head_dim"], ...]:
-        """Return queries, keys and values."""
+        """Return the queries, keys and values of all heads for the vectors ``x``."""
         qkv = self.c_attn(x).unflatten(-1, (3, self.n_head, -1))
         return qkv.permute(2, 0, 3, 1, 4).unbind()  # 3 x (batch, n_head, length, head_dim)
 
