@@ -78,17 +78,36 @@ def _layer_norm(x, gain, bias, epsilon, out):
 @numba.njit(parallel=True, fastmath=True, cache=True, error_model="numpy")
 @no_type_check
 def _linear(stored, scale, bias, x, out, gelu, add):
-    for row in prange(stored.shape[0]):
-        weight = stored[row]
+    n_out, n_in = stored.shape
+    # Four rows at a time, a quarter of the matrix apart: a core reads several streams faster than
+    # one, and each number of x is loaded once for the four.
+    quarter = n_out // 4
+    for row in prange(quarter):
+        second, third, fourth = row + quarter, row + 2 * quarter, row + 3 * quarter
+        w_1, w_2, w_3, w_4 = stored[row], stored[second], stored[third], stored[fourth]
+        y_1 = y_2 = y_3 = y_4 = np.float32(0)
+        for i in range(n_in):
+            y_1 += _number(w_1[i]) * x[i]
+            y_2 += _number(w_2[i]) * x[i]
+            y_3 += _number(w_3[i]) * x[i]
+            y_4 += _number(w_4[i]) * x[i]
+        _put(out, row, y_1 * scale[row] + bias[row], gelu, add)
+        _put(out, second, y_2 * scale[second] + bias[second], gelu, add)
+        _put(out, third, y_3 * scale[third] + bias[third], gelu, add)
+        _put(out, fourth, y_4 * scale[fourth] + bias[fourth], gelu, add)
+    for row in range(4 * quarter, n_out):
         y = np.float32(0)
-        for i in range(weight.shape[0]):
-            y += _number(weight[i]) * x[i]
-        y = y * scale[row] + bias[row]
-        if gelu:
-            y *= HALF * (ONE + math.tanh(GELU_SLOPE * (y + GELU_CUBIC * y * y * y)))
-        if add:
-            y += out[row]
-        out[row] = y
+        for i in range(n_in):
+            y += _number(stored[row, i]) * x[i]
+        _put(out, row, y * scale[row] + bias[row], gelu, add)
+
+
+@numba.njit(fastmath=True, cache=True, error_model="numpy")
+@no_type_check
+def _put(out, row, y, gelu, add):
+    if gelu:
+        y *= HALF * (ONE + math.tanh(GELU_SLOPE * (y + GELU_CUBIC * y * y * y)))
+    out[row] = out[row] + y if add else y
 
 
 @numba.njit(parallel=True, fastmath=True, cache=True, error_model="numpy")

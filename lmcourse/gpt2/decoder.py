@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,9 @@ from lmcourse._backends import BACKENDS
 from lmcourse.gpt2.config import GPT2Config
 from lmcourse.gpt2.model import GPT2, KeyValueCache
 
-WEIGHTS = ("float32", "bfloat16", "int8")
+STORED_AS = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.int8}
+WEIGHTS = tuple(STORED_AS)
+MATRICES = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 INT8_MAX = 127
 TILE = 256
 """Rows of a matrix that numpy expands to float32 at a time, few enough to stay in the caches."""
@@ -116,26 +119,21 @@ class Decoder:
             for name, tensor in model.state_dict().items()
         }
 
-        def matrix(name):  # Conv1D has (inputs, outputs)
-            return _matrix(arrays[f"{name}.weight"].T, arrays[f"{name}.bias"], weights)
-
         def layer_norm(name):
             return LayerNorm(arrays[f"{name}.weight"].copy(), arrays[f"{name}.bias"].copy())
 
-        no_bias = np.zeros(self.config.vocab_size, np.float32)
-        self._tokens = _matrix(arrays["wte.weight"], no_bias, weights)
+        names = [f"h.{i}.{part}" for i in range(self.config.n_layer) for part in MATRICES]
+        # Conv1D has (inputs, outputs), and the embeddings have no bias.
+        maps = [(arrays[f"{name}.weight"].T, arrays[f"{name}.bias"]) for name in names]
+        maps.append((arrays["wte.weight"], np.zeros(self.config.vocab_size, np.float32)))
+        *matrices, self._tokens = _matrices(maps, weights)
         self._positions = arrays["wpe.weight"].copy()
-        self._blocks = [
-            BlockWeights(
-                layer_norm(f"h.{i}.ln_1"),
-                matrix(f"h.{i}.attn.c_attn"),
-                matrix(f"h.{i}.attn.c_proj"),
-                layer_norm(f"h.{i}.ln_2"),
-                matrix(f"h.{i}.mlp.c_fc"),
-                matrix(f"h.{i}.mlp.c_proj"),
-            )
-            for i in range(self.config.n_layer)
-        ]
+        self._blocks = []
+        for i in range(self.config.n_layer):
+            c_attn, attn_c_proj, c_fc, mlp_c_proj = matrices[len(MATRICES) * i :][: len(MATRICES)]
+            ln_1, ln_2 = layer_norm(f"h.{i}.ln_1"), layer_norm(f"h.{i}.ln_2")
+            block = BlockWeights(ln_1, c_attn, attn_c_proj, ln_2, c_fc, mlp_c_proj)
+            self._blocks.append(block)
         self._ln_f = layer_norm("ln_f")
         self._buffers = _buffers(self.config)
 
@@ -247,17 +245,34 @@ class Decoder:
         return tokens[0]
 
 
-def _matrix(weight: Float32[np.ndarray, "n_out n_in"], bias, weights: str) -> Matrix:
-    """Store a matrix row by row in the format ``weights``."""
+def _matrices(maps: Sequence[tuple[np.ndarray, np.ndarray]], weights: str) -> Iterator[Matrix]:
+    """Store linear maps, each a weight (n_out, n_in) and a bias, in the order of their use.
+
+    They lie in one block of memory, because the system maps large blocks in large pages, and those
+    are read faster.
+    """
+    block = np.empty(sum(weight.size for weight, _ in maps), STORED_AS[weights])
+    begin = 0
+    for weight, bias in maps:
+        end = begin + weight.size
+        stored = block[begin:end].reshape(weight.shape)
+        stored[:], scale = _rounded(weight, weights)
+        yield Matrix(stored, scale, bias.copy())
+        begin = end
+
+
+def _rounded(
+    weight: Float32[np.ndarray, "n_out n_in"], weights: str
+) -> tuple[Shaped[np.ndarray, "n_out n_in"], Float32[np.ndarray, " n_out"]]:
+    """Return what is stored of a weight, and the scale of each row."""
     scale = np.ones(len(weight), np.float32)
-    stored = np.array(weight, order="C")
     if weights == "bfloat16":
-        stored = torch.from_numpy(stored).bfloat16().view(torch.uint16).numpy()
+        weight = torch.from_numpy(weight).bfloat16().view(torch.uint16).numpy()
     elif weights == "int8":
-        largest = np.abs(stored).max(axis=1)
+        largest = np.abs(weight).max(axis=1)
         scale = np.where(largest > 0, largest / np.float32(INT8_MAX), np.float32(1))
-        stored = np.rint(stored / scale[:, None]).astype(np.int8)
-    return Matrix(stored, scale, bias.copy())
+        weight = np.rint(weight / scale[:, None]).astype(np.int8)
+    return weight, scale
 
 
 def _expand(stored: Shaped[np.ndarray, "rows n_in"]) -> Float32[np.ndarray, "rows n_in"]:
