@@ -31,22 +31,38 @@ TILE = 256
 
 
 class Matrix(NamedTuple):
-    """A linear map, ``scale * (stored @ x) + bias``; what makes one output lies in one row."""
+    """A linear map, ``scale * (stored @ x) + bias``; what makes one output lies in one row.
 
-    stored: Shaped[np.ndarray, "n_out n_in"]  # float32, int8, or bfloat16's bits as uint16
+    Attributes:
+        stored: the weights as float32, int8, or bfloat16's bits in uint16.
+        scale: what each row is multiplied by.
+        bias: what is added to each output.
+    """
+
+    stored: Shaped[np.ndarray, "n_out n_in"]
     scale: Float32[np.ndarray, " n_out"]
     bias: Float32[np.ndarray, " n_out"]
 
 
 class LayerNorm(NamedTuple):
-    """The trained part of a layer normalisation."""
+    """The trained part of a layer normalisation.
+
+    Attributes:
+        gain: what each normalised number is multiplied by.
+        bias: what is added to it.
+    """
 
     gain: Float32[np.ndarray, " n_embd"]
     bias: Float32[np.ndarray, " n_embd"]
 
 
 class BlockWeights(NamedTuple):
-    """The weights of a block in the order of their use."""
+    """The weights of a block in the order of their use, by their names in the model.
+
+    Attributes:
+        ln_1, c_attn, attn_c_proj: of attention.
+        ln_2, c_fc, mlp_c_proj: of the network.
+    """
 
     ln_1: LayerNorm
     c_attn: Matrix
@@ -57,7 +73,15 @@ class BlockWeights(NamedTuple):
 
 
 class Buffers(NamedTuple):
-    """Where the compiled step puts what it computes on the way."""
+    """Where the compiled step puts what it computes on the way.
+
+    Attributes:
+        normed: what a layer normalisation gives.
+        qkv: query, key and value of the new token.
+        scores: of each head, for every token in the cache.
+        mixed: the heads' outputs side by side.
+        hidden: of the network.
+    """
 
     normed: Float32[np.ndarray, " n_embd"]
     qkv: Float32[np.ndarray, " three_n_embd"]
