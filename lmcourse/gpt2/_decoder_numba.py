@@ -117,27 +117,32 @@ def _attend(qkv, key, value, position, scores, out):
     n_embd = n_head * head_dim
     scale = ONE / math.sqrt(np.float32(head_dim))
     for head in prange(n_head):
-        begin = head * head_dim
+        begin, end = head * head_dim, (head + 1) * head_dim
+        query, mixed = qkv[begin:end], out[begin:end]
+        new_key = qkv[n_embd + begin : n_embd + end]
+        new_value = qkv[2 * n_embd + begin : 2 * n_embd + end]
+        keys, values, weights = key[head], value[head], scores[head]
         for i in range(head_dim):
-            key[head, position, i] = qkv[n_embd + begin + i]
-            value[head, position, i] = qkv[2 * n_embd + begin + i]
-            out[begin + i] = 0
+            keys[position, i] = new_key[i]
+            values[position, i] = new_value[i]
+            mixed[i] = 0
         for t in range(position + 1):
+            row = keys[t]
             score = np.float32(0)
             for i in range(head_dim):
-                score += qkv[begin + i] * key[head, t, i]
-            scores[head, t] = score * scale
-        top = scores[head, 0]
+                score += query[i] * row[i]
+            weights[t] = score * scale
+        top = weights[0]
         for t in range(1, position + 1):
-            top = max(top, scores[head, t])
+            top = max(top, weights[t])
         total = np.float32(0)
         for t in range(position + 1):
-            weight = math.exp(scores[head, t] - top)
-            total += weight
+            weights[t] = math.exp(weights[t] - top)
+            total += weights[t]
+        for t in range(position + 1):
+            row, weight = values[t], weights[t] / total
             for i in range(head_dim):
-                out[begin + i] += weight * value[head, t, i]
-        for i in range(head_dim):
-            out[begin + i] /= total
+                mixed[i] += weight * row[i]
 
 
 def _number(stored):
