@@ -3,8 +3,8 @@
 Bits per byte of the held-out chapters of Austen, Shakespeare and Melville. The n-grams and the GRU
 are trained here, on the text that the GPT-2 was trained on; the LSTM is the one that ships with
 chapter 5, which has not read Melville or the validation chapters. Run as ``python -m
-benchmarks.gpt2_small`` from the repository's root; most of its time, about twenty minutes on one
-core, goes into the GRU. ``--work FOLDER`` keeps each row, and takes those that are there already.
+benchmarks.gpt2_small`` from the repository's root; it takes about a quarter of an hour on one core.
+``--work FOLDER`` keeps each row, and takes those that are there already.
 """
 
 from __future__ import annotations
