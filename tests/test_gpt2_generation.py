@@ -580,7 +580,7 @@ def test_stream_has_the_options_and_defaults_of_generate():
             "model must be a GPT2 for contrastive search, got Scripted",
         ),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else ", ".join(value),
 )
 def test_wrong_input(options, message):
     config = GPT2Config(TOKENIZER.vocab_size, n_positions=16, n_embd=8, n_layer=1, n_head=1)
